@@ -1,0 +1,350 @@
+//! The pipeline file as types: what may be written, with its defaults and its documentation.
+//!
+//! These types *are* the JSON Schema (`tunnelog schema config`) and the configuration reference. Where one
+//! of several things is chosen, a struct of options stands in place of a tagged enum, since a tagged enum
+//! loses the place of an error; `config::validate` checks that exactly one is set.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::units::{Duration, Size};
+use crate::event::{Action, Kind, Severity, Transition};
+
+/// One pipeline: where records come from, what is added to them, and where the events go.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Pipeline {
+    /// Names the pipeline in checkpoints, logs and metrics. Default: the file's name without `.yaml`.
+    #[serde(default)]
+    pub name: Option<String>,
+    /// Where records come from, by name. At least one.
+    pub sources: BTreeMap<String, Source>,
+    /// What is known about the VPN connections.
+    #[serde(default)]
+    pub enrich: Enrich,
+    /// Where events go, by name. At least one.
+    pub sinks: BTreeMap<String, Sink>,
+    /// Where records go that cannot be read, with their original bytes.
+    /// Default: a file `<name>.dead-letters.ndjson` beside the checkpoint.
+    #[serde(default)]
+    pub dead_letters: Option<DeadLetters>,
+    /// Where the pipeline remembers what is delivered.
+    #[serde(default)]
+    pub checkpoint: Checkpoint,
+    /// Upper bounds.
+    #[serde(default)]
+    pub limits: Limits,
+    /// Metrics and health over HTTP. Absent: no listener.
+    #[serde(default)]
+    pub status: Option<Status>,
+}
+
+/// A source: exactly one of `simulate`, `replay`.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Source {
+    /// A generated fleet of VPN connections; needs no account.
+    #[serde(default)]
+    pub simulate: Option<Simulate>,
+    /// Files, read once from beginning to end.
+    #[serde(default)]
+    pub replay: Option<Replay>,
+    /// The Region of events that neither carry one nor have one in the inventory.
+    #[serde(default)]
+    pub region: Option<String>,
+}
+
+/// A seeded fleet of VPN connections. One seed, one output.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Simulate {
+    /// Same seed, same records.
+    pub seed: u64,
+    /// How many VPN connections, each of two tunnels.
+    #[schemars(range(min = 1, max = 100_000))]
+    pub connections: u32,
+    /// Simulated hours.
+    #[schemars(range(min = 1, max = 8760))]
+    pub hours: u32,
+    /// When the simulated time begins, RFC 3339.
+    pub start: String,
+    /// Shards of the simulated stream.
+    #[schemars(range(min = 1, max = 1000))]
+    pub shards: u32,
+    /// Records that are damaged on purpose and must end as dead letters.
+    #[schemars(range(max = 1000))]
+    pub damaged: u32,
+    /// Records a second; absent: as fast as they are taken.
+    pub rate: Option<u32>,
+}
+
+impl Default for Simulate {
+    fn default() -> Self {
+        Simulate {
+            seed: 1,
+            connections: 25,
+            hours: 24,
+            start: "2026-01-15T00:00:00Z".into(),
+            shards: 2,
+            damaged: 0,
+            rate: None,
+        }
+    }
+}
+
+/// Files, recognised by their content: envelopes, `aws kinesis get-records` answers, log lines, dead letters, …
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Replay {
+    /// Files and folders, relative to the pipeline file.
+    pub inputs: Vec<PathBuf>,
+    /// What bare log lines do not carry.
+    #[serde(default)]
+    pub identity: Identity,
+}
+
+/// The identity of bare log lines and of `filter-log-events` answers, so that their ids can equal the live ones.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Identity {
+    /// The account that owns the log group.
+    #[serde(default)]
+    pub owner: Option<String>,
+    /// Log group.
+    #[serde(default)]
+    pub log_group: Option<String>,
+    /// Log stream, for example `vpn-0a1b…_203.0.113.17-IKE.log`.
+    #[serde(default)]
+    pub log_stream: Option<String>,
+}
+
+/// What is known about the VPN connections: at most one of `file`, `simulated`.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Enrich {
+    /// A saved AWS CLI answer (`describe-vpn-connections` and its siblings), or a folder of them, best
+    /// `{account}/{region}/describe-*.json`. Read again when a file changes.
+    pub file: Option<PathBuf>,
+    /// The inventory of the `simulate` source of this name.
+    pub simulated: Option<String>,
+    /// A CSV file whose first column is `connection_id`; the other columns become tags.
+    pub overlay: Option<PathBuf>,
+    /// The EC2 tags that events carry in `vpn.tags`. `Name` is always `vpn.name`.
+    pub tags: Vec<String>,
+    /// How often files are looked at for changes.
+    pub refresh: Duration,
+}
+
+impl Default for Enrich {
+    fn default() -> Self {
+        Enrich { file: None, simulated: None, overlay: None, tags: Vec::new(), refresh: Duration::from_secs(30) }
+    }
+}
+
+/// A sink: exactly one of `file`, `console`; and which events it gets in which format.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Sink {
+    /// Files on this machine, one event a line.
+    #[serde(default)]
+    pub file: Option<FileSink>,
+    /// Standard output.
+    #[serde(default)]
+    pub console: Option<ConsoleSink>,
+    /// The form of an event. Default: `json`; a console on a terminal: `timeline`.
+    #[serde(default)]
+    pub format: Option<Format>,
+    /// Only events that meet every key: AND across keys, OR within one.
+    #[serde(default)]
+    pub only: Option<Condition>,
+    /// Not the events that meet every key.
+    #[serde(default)]
+    pub except: Option<Condition>,
+}
+
+/// NDJSON files.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct FileSink {
+    /// The file, relative to the working directory; folders are made. Rotated files get a number
+    /// before the ending: `events.ndjson`, `events.1.ndjson`, …
+    pub path: PathBuf,
+    /// Compression, each file one or more members or frames.
+    #[serde(default)]
+    pub compression: Compression,
+    /// A file is closed and the next begun when it is this large.
+    #[serde(default = "default_rotate")]
+    pub rotate: Size,
+}
+
+fn default_rotate() -> Size {
+    Size::mib(256)
+}
+
+/// Compression of a file.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Compression {
+    /// As it is.
+    #[default]
+    None,
+    /// Gzip (RFC 1952).
+    Gzip,
+    /// Zstandard (RFC 8878).
+    Zstd,
+}
+
+/// Standard output.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ConsoleSink {}
+
+/// The form of an event: a name, or a name with its options.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub enum Format {
+    /// A format with its defaults.
+    Name(FormatName),
+    /// A format with options.
+    Options(FormatOptions),
+}
+
+/// The names of the formats.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum FormatName {
+    /// Our own schema, one JSON object.
+    Json,
+    /// A line for a person.
+    Timeline,
+}
+
+/// Exactly one format with its options.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct FormatOptions {
+    /// Our own schema, one JSON object.
+    #[serde(default)]
+    pub json: Option<JsonOptions>,
+}
+
+/// What `json` carries beside the event.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct JsonOptions {
+    /// When the log line itself goes along.
+    #[serde(default)]
+    pub raw: RawOption,
+    /// Whether the record's stream, shard and sequence number go along.
+    #[serde(default)]
+    pub origin: bool,
+    /// Constant fields that are added to every event, at the top level.
+    #[serde(default)]
+    pub constants: BTreeMap<String, String>,
+}
+
+/// When the log line itself goes along in `raw`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum RawOption {
+    /// With unparsed events, and with events that have `problems` or an `other` action.
+    #[default]
+    Problems,
+    /// With every event.
+    Always,
+    /// Never; not even with unparsed events.
+    Never,
+}
+
+/// A condition: AND across keys, OR within one. What cannot be known (the inventory does not have the
+/// connection) neither keeps an event out nor throws it away: it passes and is counted.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Condition {
+    /// Kinds of event.
+    #[serde(default)]
+    pub kind: Vec<Kind>,
+    /// Actions.
+    #[serde(default)]
+    pub action: Vec<Action>,
+    /// Edges.
+    #[serde(default)]
+    pub transition: Vec<Transition>,
+    /// This severity or a higher one.
+    #[serde(default)]
+    pub min_severity: Option<Severity>,
+    /// Account ids.
+    #[serde(default)]
+    pub account: Vec<String>,
+    /// Regions.
+    #[serde(default)]
+    pub region: Vec<String>,
+    /// VPN connection ids.
+    #[serde(default)]
+    pub connection: Vec<String>,
+    /// Tags of the connection (overlay columns included), each with the values that it may have.
+    #[serde(default)]
+    pub tag: BTreeMap<String, Vec<String>>,
+}
+
+/// Where dead letters go: exactly one of `file`.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct DeadLetters {
+    /// A file, one dead letter a line.
+    #[serde(default)]
+    pub file: Option<FileSink>,
+}
+
+/// Where the pipeline remembers what is delivered.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Checkpoint {
+    /// An embedded database; one process at a time. Default: `state/<name>.redb`.
+    pub file: Option<PathBuf>,
+    /// How often positions are committed. A crash repeats at most what was delivered since.
+    pub interval: Duration,
+}
+
+impl Default for Checkpoint {
+    fn default() -> Self {
+        Checkpoint { file: None, interval: Duration::from_secs(1) }
+    }
+}
+
+/// Upper bounds. What exceeds one is refused or waits; nothing grows without end.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Limits {
+    /// A record's size after decompression. A larger one (a gzip bomb) becomes a dead letter.
+    pub record: Size,
+    /// Records that may be open in one lane (read, not yet settled) before reading waits.
+    #[schemars(range(min = 1000, max = 10_000_000))]
+    pub open_records: u32,
+    /// How long a SIGTERM waits for sinks to settle.
+    pub shutdown_grace: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits { record: Size::mib(64), open_records: 100_000, shutdown_grace: Duration::from_secs(20) }
+    }
+}
+
+/// Metrics and health over HTTP.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Status {
+    /// Address and port of `/metrics`, `/healthz`, `/readyz`. In a container: `0.0.0.0:8077`.
+    #[serde(default = "default_listen")]
+    #[schemars(with = "String")]
+    pub listen: SocketAddr,
+}
+
+fn default_listen() -> SocketAddr {
+    SocketAddr::from(([127, 0, 0, 1], 8077))
+}

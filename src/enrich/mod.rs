@@ -1,0 +1,95 @@
+//! Enrichment: what the inventory knows about a VPN connection is added to its events.
+//!
+//! A lookup never does I/O: it reads an immutable [`Snapshot`]; loaders swap snapshots behind an
+//! [`Inventory`]. Secrets (pre-shared keys, the customer gateway configuration) are not even deserialized.
+
+use std::collections::{BTreeMap, HashMap};
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use ipnet::IpNet;
+
+use crate::event::{CustomerGateway, Gateway, Millis, Routing, Transport};
+
+/// One VPN connection as the inventory knows it, ready to be borrowed by events.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Connection {
+    /// `vpn-…`
+    pub id: String,
+    /// The `Name` tag.
+    pub name: Option<String>,
+    /// EC2's state, for example `available`.
+    pub state: Option<String>,
+    /// The account that owns it.
+    pub account_id: Option<String>,
+    /// The account's name.
+    pub account_name: Option<String>,
+    /// Its Region.
+    pub region: Option<String>,
+    /// How routes are learned.
+    pub routing: Option<Routing>,
+    /// What carries the tunnels.
+    pub transport: Option<Transport>,
+    /// The Direct Connect transport attachment.
+    pub transport_attachment_id: Option<String>,
+    /// In the order of EC2's `TunnelOptions`: tunnel 1, tunnel 2.
+    pub tunnels: Vec<TunnelInfo>,
+    /// The customer's end.
+    pub customer_gateway: Option<CustomerGateway>,
+    /// The AWS end.
+    pub gateway: Option<Gateway>,
+    /// Allowed tags and overlay columns.
+    pub tags: BTreeMap<String, String>,
+    /// When EC2 said so.
+    pub as_of: Option<Millis>,
+}
+
+/// One tunnel as the inventory knows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TunnelInfo {
+    /// AWS's outside address.
+    pub outside_ip: IpAddr,
+    /// The inside IPv4 /30.
+    pub inside_cidr: Option<IpNet>,
+    /// The inside IPv6 /126.
+    pub inside_ipv6_cidr: Option<IpNet>,
+    /// EC2's telemetry: `UP` or `DOWN`.
+    pub status: Option<String>,
+    /// How many routes it had accepted.
+    pub accepted_routes: Option<u64>,
+}
+
+/// Everything known at one moment. Immutable.
+#[derive(Clone, Debug, Default)]
+pub struct Snapshot {
+    /// By connection id; ids are unique across accounts and Regions, addresses are not.
+    pub connections: HashMap<String, Connection>,
+    /// Whether the pipeline has an inventory at all.
+    pub configured: bool,
+    /// Whether the latest load failed, so that this is an older answer.
+    pub stale: bool,
+}
+
+/// The current snapshot, swapped by a loader.
+#[derive(Debug, Default)]
+pub struct Inventory {
+    current: ArcSwap<Snapshot>,
+}
+
+impl Inventory {
+    /// An inventory that begins with `snapshot`.
+    pub fn new(snapshot: Snapshot) -> Self {
+        Inventory { current: ArcSwap::from_pointee(snapshot) }
+    }
+
+    /// The snapshot of now; hold it for one piece of work, not longer.
+    pub fn snapshot(&self) -> Arc<Snapshot> {
+        self.current.load_full()
+    }
+
+    /// Replaces the snapshot.
+    pub fn swap(&self, snapshot: Snapshot) {
+        self.current.store(Arc::new(snapshot));
+    }
+}

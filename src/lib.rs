@@ -1,0 +1,16 @@
+//! tunnelog: a stream processor for the logs of AWS Site-to-Site VPN.
+//!
+//! ```text
+//! source ─► [ decode ─► normalize ─► enrich ─► route ─► encode ] ─► lanes ─► sinks ─► receipts ─► frontiers ─► checkpoints
+//! (async)   └─ core: pure, synchronous, no I/O, no clock, cannot fail ─┘    (async)
+//! ```
+//!
+//! The modules stand in the order in which data meets them.
+
+pub mod source;
+
+pub mod decode;
+pub mod enrich;
+pub mod event;
+
+pub mod config;
