@@ -10,7 +10,13 @@
 pub mod source;
 
 pub mod decode;
-pub mod enrich;
 pub mod event;
+
+pub mod enrich;
+
+pub mod delivery;
+pub mod sink;
+
+pub mod checkpoint;
 
 pub mod config;

@@ -135,6 +135,8 @@ pub enum ShardEvent {
         shard: ShardId,
         /// Shards that come before it; those that the source never opened do not hold it up.
         parents: Vec<ShardId>,
+        /// Where a lane without a checkpoint begins.
+        start: StartAt,
     },
     /// The shard is no more (its retention has passed): do not wait for it.
     Gone(ShardId),

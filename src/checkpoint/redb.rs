@@ -1,0 +1,163 @@
+//! The embedded checkpoint file: redb, one process at a time, synced at every commit.
+//!
+//! One table: the lane's key as a JSON array of its six names, its state as JSON. Text, so that a later
+//! version, or a person with a dump, can read it.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use redb::{Database, DatabaseError, ReadableDatabase, ReadableTable, TableDefinition};
+
+use super::{CheckpointStore, StoreError};
+use crate::delivery::{LaneKey, LaneState};
+use crate::source::ShardId;
+
+const LANES: TableDefinition<&str, &str> = TableDefinition::new("lanes/1");
+
+/// Memory that redb may use as a cache: lane states are small (1,000 shards × 5 sinks × 1 KiB = 5 MiB).
+const CACHE_BYTES: usize = 8 * 1024 * 1024;
+
+/// Why a checkpoint file could not be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// Another process has it.
+    #[error(
+        "checkpoint file `{path}` is in use by another process: stop the other tunnelog that runs this pipeline, or \
+         give this one its own `checkpoint.file`"
+    )]
+    InUse {
+        /// The file.
+        path: PathBuf,
+    },
+    /// It is no checkpoint file, or a damaged one.
+    #[error(
+        "checkpoint file `{path}` cannot be read ({reason}): move it away to start over from the sources' `start`, \
+         which repeats events but loses none that the sources still have"
+    )]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What redb says.
+        reason: String,
+    },
+    /// The file system refused.
+    #[error(
+        "checkpoint file `{path}` cannot be opened: {source}; make its folder writable for this user, or set `checkpoint.file`"
+    )]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct RedbStore {
+    database: Arc<Database>,
+    path: PathBuf,
+}
+
+impl RedbStore {
+    /// Opens the file, made with its folders if missing, and takes the right to write.
+    pub fn open(path: &Path) -> Result<RedbStore, OpenError> {
+        let io = |source| OpenError::Io { path: path.into(), source };
+        if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+            std::fs::create_dir_all(folder).map_err(io)?;
+        }
+        let database = Database::builder().set_cache_size(CACHE_BYTES).create(path).map_err(|error| match error {
+            DatabaseError::DatabaseAlreadyOpen => OpenError::InUse { path: path.into() },
+            DatabaseError::Storage(redb::StorageError::Io(source))
+                if source.kind() != std::io::ErrorKind::InvalidData =>
+            {
+                io(source)
+            }
+            other => OpenError::Damaged { path: path.into(), reason: other.to_string() },
+        })?;
+        Ok(RedbStore { database: Arc::new(database), path: path.into() })
+    }
+
+    async fn blocking<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Database) -> Result<T, redb::Error> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let database = Arc::clone(&self.database);
+        let outcome = tokio::task::spawn_blocking(move || work(&database)).await;
+        let failed = |reason: String| {
+            StoreError::Retry(format!(
+                "checkpoint file `{}` cannot be used: {reason}; free disk space or repair the disk, nothing is acknowledged until then",
+                self.path.display()
+            ))
+        };
+        match outcome {
+            Ok(Ok(value)) => Ok(value),
+            Ok(Err(error)) => Err(failed(error.to_string())),
+            Err(panicked) => Err(failed(panicked.to_string())),
+        }
+    }
+}
+
+#[async_trait]
+impl CheckpointStore for RedbStore {
+    async fn load(&mut self) -> Result<Vec<(LaneKey, LaneState)>, StoreError> {
+        let rows = self.blocking(read_rows).await?;
+        let parsed = rows.iter().map(|(key, state)| parse_row(key, state));
+        parsed.collect::<Result<_, _>>().map_err(|reason| {
+            StoreError::Fenced(format!(
+                "checkpoint file `{}` holds a state that this version does not understand ({reason}): use the version that wrote it, or move the file away to start over",
+                self.path.display()
+            ))
+        })
+    }
+
+    async fn commit(&mut self, states: Vec<(LaneKey, LaneState)>) -> Result<(), StoreError> {
+        self.blocking(move |database| write_rows(database, &states)).await
+    }
+}
+
+fn read_rows(database: &Database) -> Result<Vec<(String, String)>, redb::Error> {
+    let transaction = database.begin_read()?;
+    let table = match transaction.open_table(LANES) {
+        Ok(table) => table,
+        Err(redb::TableError::TableDoesNotExist(_)) => return Ok(Vec::new()),
+        Err(error) => return Err(error.into()),
+    };
+    let mut rows = Vec::new();
+    for row in table.iter()? {
+        let (key, state) = row?;
+        rows.push((key.value().to_owned(), state.value().to_owned()));
+    }
+    Ok(rows)
+}
+
+fn write_rows(database: &Database, states: &[(LaneKey, LaneState)]) -> Result<(), redb::Error> {
+    let transaction = database.begin_write()?;
+    {
+        let mut table = transaction.open_table(LANES)?;
+        for (key, state) in states {
+            let state = serde_json::to_string(state).map_err(|error| redb::Error::Io(error.into()))?;
+            table.insert(key_text(key).as_str(), state.as_str())?;
+        }
+    }
+    transaction.commit()?;
+    Ok(())
+}
+
+fn key_text(key: &LaneKey) -> String {
+    let ShardId { source, stream, stream_created, shard } = &key.shard;
+    serde_json::json!([*key.pipeline, **source, **stream, **stream_created, **shard, *key.sink]).to_string()
+}
+
+fn parse_row(key: &str, state: &str) -> Result<(LaneKey, LaneState), serde_json::Error> {
+    let [pipeline, source, stream, stream_created, shard, sink]: [String; 6] = serde_json::from_str(key)?;
+    let shard = ShardId {
+        source: source.into(),
+        stream: stream.into(),
+        stream_created: stream_created.into(),
+        shard: shard.into(),
+    };
+    let key = LaneKey { pipeline: pipeline.into(), shard, sink: sink.into() };
+    Ok((key, serde_json::from_str(state)?))
+}

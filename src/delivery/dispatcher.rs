@@ -1,0 +1,688 @@
+//! The dispatcher: which reader reads, which lane gets what, when a position may be remembered.
+//!
+//! A pure state machine. The shell hands it what happened and executes the [`Command`]s that it leaves; it
+//! never waits, never reads a clock and never touches a client. Everything that can be out at one time is
+//! bounded: one grant a reader, one batch a lane that its sink has not admitted, `open_records` a lane, one
+//! commit at all.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::lane::{Lane, Phase, Standing};
+use super::readers::Readers;
+use super::{
+    Abandoned, At, BatchId, Epoch, Frontier, LaneBatch, LaneId, LaneKey, LaneState, Piece, ReaderId, Receipt, Seal,
+    Settlement, SinkId,
+};
+use crate::sink::Tell;
+use crate::source::{Position, ShardEvent, ShardId, StartAt};
+
+/// What the dispatcher is made for.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The pipeline's name.
+    pub pipeline: Arc<str>,
+    /// The sinks' names; a [`SinkId`] is an index here.
+    pub sinks: Vec<Arc<str>>,
+    /// Records that may be open in one lane before its reader waits.
+    pub open_records: usize,
+}
+
+/// What the shell has to do.
+#[derive(Debug)]
+pub enum Command {
+    /// Open a reader on a shard, after a pause if a lane was rewound.
+    OpenReader {
+        /// Its name.
+        reader: ReaderId,
+        /// What to read.
+        shard: ShardId,
+        /// Where to begin.
+        from: StartAt,
+        /// How long to wait first.
+        pause: Duration,
+    },
+    /// Let a reader make one piece.
+    Read {
+        /// Which reader.
+        reader: ReaderId,
+        /// For which sinks.
+        sinks: Vec<SinkId>,
+        /// The piece must not go beyond this record.
+        until: Option<Position>,
+    },
+    /// Close a reader; a piece that still comes from it is void.
+    CloseReader(ReaderId),
+    /// Tell a sink that a lane begins, anew after a rewind.
+    OpenLane {
+        /// The sink.
+        sink: SinkId,
+        /// The lane.
+        lane: LaneId,
+        /// Its name.
+        key: LaneKey,
+        /// Its epoch.
+        epoch: Epoch,
+        /// A chunk that an earlier run, or an earlier epoch, had sealed.
+        seal: Option<Seal>,
+    },
+    /// Hand a batch to a sink.
+    Submit {
+        /// The sink.
+        sink: SinkId,
+        /// The batch.
+        batch: LaneBatch,
+    },
+    /// Tell a sink something about a lane.
+    Tell {
+        /// The sink.
+        sink: SinkId,
+        /// The lane.
+        lane: LaneId,
+        /// The lane's epoch.
+        epoch: Epoch,
+        /// What.
+        what: Tell,
+    },
+    /// Remember these states, all or none; answer with [`Dispatcher::committed`].
+    Commit(Vec<(LaneKey, LaneState)>),
+}
+
+/// Where a piece ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum PieceEnd {
+    /// There may be more.
+    More,
+    /// The shard is closed, and everything in it has been read.
+    ShardEnd,
+}
+
+/// What a reader made of a grant.
+#[derive(Debug)]
+pub struct ReadResult {
+    /// The reader.
+    pub reader: ReaderId,
+    /// The piece; without records if there was nothing new.
+    pub piece: Piece,
+    /// Where it ended.
+    pub end: PieceEnd,
+    /// The last record that the reader has fetched already.
+    pub buffered_to: Option<Position>,
+}
+
+/// A sink's account. `submitted = settled + abandoned` once everything has come to rest.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Account {
+    /// Records that its lanes have read, repeats included.
+    pub records: u64,
+    /// Items handed to it, repeats included.
+    pub submitted: u64,
+    /// Items that it settled.
+    pub settled: u64,
+    /// Items that a filter kept out.
+    pub filtered: u64,
+    /// Items that were void when a lane was rewound; they came again.
+    pub abandoned: u64,
+    /// How often a lane was rewound.
+    pub rewinds: u64,
+}
+
+#[derive(Debug)]
+struct Shard {
+    id: ShardId,
+    parents: Vec<ShardId>,
+    /// By sink.
+    lanes: Vec<LaneId>,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct Dispatcher {
+    options: Options,
+    /// What the store had at the start, by lane; taken out as shards open.
+    remembered: BTreeMap<LaneKey, LaneState>,
+    shards: Vec<Shard>,
+    by_id: HashMap<ShardId, usize>,
+    lanes: Vec<Lane>,
+    readers: Readers,
+    commands: VecDeque<Command>,
+    committing: Option<Vec<(LaneId, LaneState)>>,
+    commit_again: bool,
+    next_batch: u64,
+    abandoned: Arc<Abandoned>,
+    accounts: Vec<Account>,
+    sources_open: usize,
+    draining: bool,
+}
+
+/// The pause before a rewound lane reads again: doubles from 100 ms to 30 s.
+fn pause_after(rewinds: u32) -> Duration {
+    match rewinds {
+        0 => Duration::ZERO,
+        n => Duration::from_millis((100_u64 << (n - 1).min(9)).min(30_000)),
+    }
+}
+
+impl Dispatcher {
+    /// A dispatcher for `sources` sources that knows what the store remembered.
+    pub fn new(options: Options, sources: usize, remembered: Vec<(LaneKey, LaneState)>) -> Dispatcher {
+        let accounts = vec![Account::default(); options.sinks.len()];
+        Dispatcher {
+            options,
+            remembered: remembered.into_iter().collect(),
+            shards: Vec::new(),
+            by_id: HashMap::new(),
+            lanes: Vec::new(),
+            readers: Readers::default(),
+            commands: VecDeque::new(),
+            committing: None,
+            commit_again: false,
+            next_batch: 0,
+            abandoned: Arc::new(Abandoned::default()),
+            accounts,
+            sources_open: sources,
+            draining: false,
+        }
+    }
+
+    /// Where dropped receipts leave word; the shell hands it to [`Dispatcher::abandoned`].
+    pub fn abandonments(&self) -> Arc<Abandoned> {
+        Arc::clone(&self.abandoned)
+    }
+
+    /// The next thing to do.
+    pub fn next_command(&mut self) -> Option<Command> {
+        self.commands.pop_front()
+    }
+
+    /// The account of each sink.
+    pub fn accounts(&self) -> &[Account] {
+        &self.accounts
+    }
+
+    /// Whether every shard has been delivered to its end and this is remembered.
+    pub fn is_finished(&self) -> bool {
+        self.sources_open == 0
+            && self.lanes.iter().all(|lane| matches!(lane.phase, Phase::Done | Phase::Dropped))
+            && self.is_committed()
+    }
+
+    /// Whether nothing is on its way and everything that is settled is remembered.
+    pub fn is_drained(&self) -> bool {
+        self.draining
+            && !self.readers.any_in_flight()
+            && self.lanes.iter().all(|lane| lane.frontier.is_clear() && lane.awaiting.is_none())
+            && self.is_committed()
+    }
+
+    fn is_committed(&self) -> bool {
+        self.committing.is_none() && self.dirty().next().is_none()
+    }
+
+    /// Lanes, readers and open records, for metrics: `(lanes that are not done, readers, open records by sink)`.
+    pub fn load(&self) -> (usize, usize, Vec<usize>) {
+        let mut open = vec![0; self.options.sinks.len()];
+        let mut lanes = 0;
+        for lane in &self.lanes {
+            lanes += usize::from(!matches!(lane.phase, Phase::Done | Phase::Dropped));
+            if let Some(sum) = open.get_mut(lane.sink.0 as usize) {
+                *sum += lane.frontier.open_records();
+            }
+        }
+        (lanes, self.readers.count(), open)
+    }
+
+    // --- what sources say ---
+
+    /// A source will announce no further shards.
+    pub fn source_done(&mut self) {
+        self.sources_open = self.sources_open.saturating_sub(1);
+    }
+
+    /// A source announced something about a shard.
+    pub fn shard(&mut self, event: ShardEvent) {
+        match event {
+            ShardEvent::Opened { shard, parents, start } => self.shard_opened(shard, parents, start),
+            ShardEvent::Gone(shard) => self.for_lanes_of(&shard, Dispatcher::end_lane),
+            ShardEvent::Revoked(shard) => self.for_lanes_of(&shard, Dispatcher::drop_lane),
+        }
+    }
+
+    fn for_lanes_of(&mut self, shard: &ShardId, act: fn(&mut Dispatcher, usize)) {
+        let Some(index) = self.by_id.get(shard).copied() else { return };
+        for lane in self.lane_indexes(index) {
+            act(self, lane);
+        }
+    }
+
+    fn lane_indexes(&self, shard: usize) -> Vec<usize> {
+        self.shards[shard].lanes.iter().map(|lane| lane.0 as usize).collect()
+    }
+
+    fn shard_opened(&mut self, id: ShardId, parents: Vec<ShardId>, start: StartAt) {
+        if self.by_id.contains_key(&id) {
+            return;
+        }
+        let index = self.shards.len();
+        self.by_id.insert(id.clone(), index);
+        let lanes = (0..self.options.sinks.len()).map(|sink| self.add_lane(&id, index, sink, start)).collect();
+        self.shards.push(Shard { id, parents, lanes });
+        for lane in self.lane_indexes(index) {
+            self.start_if_ready(lane);
+        }
+        // A first state is remembered before the first read, so that `latest` means the same after a restart.
+        self.commit();
+        self.pump(index);
+    }
+
+    fn add_lane(&mut self, shard_id: &ShardId, shard: usize, sink: usize, start: StartAt) -> LaneId {
+        let id = LaneId(self.lanes.len() as u32);
+        let key = LaneKey {
+            pipeline: Arc::clone(&self.options.pipeline),
+            shard: shard_id.clone(),
+            sink: Arc::clone(&self.options.sinks[sink]),
+        };
+        let committed = self.remembered.remove(&key);
+        let base = committed.as_ref().map_or(At::Start(start), |state| state.at);
+        let phase = match &committed {
+            None => Phase::New,
+            Some(LaneState { at: At::ShardEnd, .. }) => Phase::Done,
+            Some(_) => Phase::Waiting,
+        };
+        let seal = committed.as_ref().and_then(|state| state.seal.clone());
+        self.lanes.push(Lane {
+            key,
+            id,
+            sink: SinkId(sink as u32),
+            shard,
+            epoch: Epoch::default(),
+            phase,
+            frontier: Frontier::default(),
+            committed,
+            base,
+            seal: seal.map(|seal| Standing { seal, at: base, told: true }),
+            next_seal: None,
+            awaiting: None,
+            barrier_sent: false,
+            rewinds: 0,
+        });
+        id
+    }
+
+    // --- lanes begin and end ---
+
+    /// Starts a lane whose parents are resolved to their end.
+    fn start_if_ready(&mut self, lane: usize) {
+        if self.lanes[lane].phase != Phase::Waiting || self.draining || !self.parents_are_done(lane) {
+            return;
+        }
+        self.lanes[lane].phase = Phase::Idle;
+        self.open_lane(lane);
+        self.find_reader(lane);
+    }
+
+    fn parents_are_done(&self, lane: usize) -> bool {
+        let sink = self.lanes[lane].sink.0 as usize;
+        self.shards[self.lanes[lane].shard].parents.iter().all(|parent| {
+            let Some(shard) = self.by_id.get(parent) else { return true };
+            let parent = self.shards[*shard].lanes[sink];
+            self.lanes[parent.0 as usize].phase == Phase::Done
+        })
+    }
+
+    fn open_lane(&mut self, lane: usize) {
+        let lane = &self.lanes[lane];
+        self.commands.push_back(Command::OpenLane {
+            sink: lane.sink,
+            lane: lane.id,
+            key: lane.key.clone(),
+            epoch: lane.epoch,
+            seal: lane.seal.as_ref().filter(|standing| standing.told).map(|standing| standing.seal.clone()),
+        });
+    }
+
+    fn find_reader(&mut self, lane: usize) {
+        let Some(at) = self.lanes[lane].state().at.start() else { return };
+        let shard = self.lanes[lane].shard;
+        // A lane that was rewound waits before it tries again, so it does not jump on a running reader.
+        let joined = if self.lanes[lane].rewinds == 0 { self.readers.to_join(shard, at, None) } else { None };
+        let reader = joined.unwrap_or_else(|| self.open_reader(shard, at, pause_after(self.lanes[lane].rewinds)));
+        self.join(lane, reader);
+    }
+
+    fn open_reader(&mut self, shard: usize, from: StartAt, pause: Duration) -> ReaderId {
+        let reader = self.readers.open(shard, from);
+        self.commands.push_back(Command::OpenReader { reader, shard: self.shards[shard].id.clone(), from, pause });
+        reader
+    }
+
+    fn join(&mut self, lane: usize, reader: ReaderId) {
+        self.lanes[lane].phase = Phase::Reading(reader);
+        if let Some(found) = self.readers.get_mut(reader) {
+            found.lanes.push(LaneId(lane as u32));
+        }
+    }
+
+    fn leave_reader(&mut self, lane: usize) {
+        let Phase::Reading(reader) = self.lanes[lane].phase else { return };
+        let Some(found) = self.readers.get_mut(reader) else { return };
+        found.lanes.retain(|member| member.0 as usize != lane);
+        if found.lanes.is_empty() {
+            self.close_reader(reader);
+        }
+    }
+
+    fn close_reader(&mut self, reader: ReaderId) {
+        self.readers.remove(reader);
+        self.commands.push_back(Command::CloseReader(reader));
+    }
+
+    /// No further record will come for a lane.
+    fn end_lane(&mut self, lane: usize) {
+        match self.lanes[lane].phase {
+            Phase::Ending | Phase::Done | Phase::Dropped => return,
+            Phase::New | Phase::Waiting | Phase::Idle | Phase::Reading(_) => {}
+        }
+        self.leave_reader(lane);
+        self.lanes[lane].phase = Phase::Ending;
+        self.tell(lane, Tell::Finish);
+        self.finish_if_resolved(lane);
+    }
+
+    fn drop_lane(&mut self, lane: usize) {
+        if self.lanes[lane].phase == Phase::Done {
+            return;
+        }
+        self.leave_reader(lane);
+        let state = &mut self.lanes[lane];
+        let void = std::mem::take(&mut state.frontier).open_items();
+        state.epoch.0 += 1;
+        state.phase = Phase::Dropped;
+        state.awaiting = None;
+        self.accounts[state.sink.0 as usize].abandoned += void;
+        self.tell(lane, Tell::Discard);
+    }
+
+    fn finish_if_resolved(&mut self, lane: usize) {
+        if self.lanes[lane].phase != Phase::Ending || !self.lanes[lane].frontier.is_clear() {
+            return;
+        }
+        self.lanes[lane].phase = Phase::Done;
+        self.lanes[lane].turn_seal();
+        self.commit();
+        let (sink, ended) = (self.lanes[lane].sink.0 as usize, self.shards[self.lanes[lane].shard].id.clone());
+        let children: Vec<usize> =
+            (0..self.shards.len()).filter(|shard| self.shards[*shard].parents.contains(&ended)).collect();
+        for child in children {
+            self.start_if_ready(self.shards[child].lanes[sink].0 as usize);
+            self.pump(child);
+        }
+    }
+
+    /// Back to what is settled; what is in flight is void.
+    fn rewind(&mut self, lane: usize) {
+        match self.lanes[lane].phase {
+            Phase::Idle | Phase::Reading(_) | Phase::Ending => {}
+            Phase::New | Phase::Waiting | Phase::Done | Phase::Dropped => return,
+        }
+        self.leave_reader(lane);
+        let state = &mut self.lanes[lane];
+        // A seal that the sink was not told of has published nothing: it is forgotten with the batch.
+        if state.seal.as_ref().is_some_and(|standing| !standing.told) {
+            state.seal = None;
+        }
+        state.next_seal = None;
+        state.base = state.state().at;
+        let void = std::mem::take(&mut state.frontier).open_items();
+        state.epoch.0 += 1;
+        state.phase = Phase::Idle;
+        state.awaiting = None;
+        state.barrier_sent = false;
+        state.rewinds += 1;
+        let (sink, shard) = (state.sink.0 as usize, state.shard);
+        self.accounts[sink].rewinds += 1;
+        self.accounts[sink].abandoned += void;
+        self.tell(lane, Tell::Discard);
+        self.open_lane(lane);
+        self.find_reader(lane);
+        self.pump(shard);
+    }
+
+    fn tell(&mut self, lane: usize, what: Tell) {
+        let lane = &self.lanes[lane];
+        self.commands.push_back(Command::Tell { sink: lane.sink, lane: lane.id, epoch: lane.epoch, what });
+    }
+
+    // --- what readers bring ---
+
+    /// A reader made a piece.
+    pub fn read(&mut self, result: ReadResult) {
+        let ReadResult { reader: id, mut piece, end, buffered_to } = result;
+        let Some(reader) = self.readers.get_mut(id) else { return };
+        let lanes = reader.in_flight.take().unwrap_or_default();
+        let shard = reader.shard;
+        reader.buffered_to = buffered_to;
+        if let Some(last) = piece.records.last() {
+            reader.mid_record = !last.done;
+            if last.done {
+                reader.at = StartAt::After(last.position);
+            }
+        }
+        for lane in lanes {
+            self.take_piece(lane.0 as usize, id, &mut piece);
+        }
+        match end {
+            PieceEnd::ShardEnd => self.end_reader(id),
+            PieceEnd::More => self.join_reader(id),
+        }
+        self.pump(shard);
+    }
+
+    fn take_piece(&mut self, lane: usize, reader: ReaderId, piece: &mut Piece) {
+        let Some(state) = self.lanes.get_mut(lane).filter(|state| state.phase == Phase::Reading(reader)) else {
+            return;
+        };
+        let sink = state.sink.0 as usize;
+        let Some(items) = piece.lanes.get_mut(sink).and_then(Option::take) else { return };
+        let batch = BatchId(self.next_batch);
+        self.next_batch += 1;
+        state.frontier.push(batch, &piece.records, &items);
+        let account = &mut self.accounts[sink];
+        account.records += piece.records.len() as u64;
+        account.filtered += u64::from(items.filtered);
+        let count = items.count();
+        if count == 0 {
+            return;
+        }
+        account.submitted += count as u64;
+        state.awaiting = Some(batch);
+        let receipt =
+            Receipt::new(state.id, state.epoch, batch, items.encoded.items.len(), &items.own, &self.abandoned);
+        let (lane, epoch) = (state.id, state.epoch);
+        let batch = LaneBatch { lane, epoch, batch, encoded: items.encoded, own: items.own, receipt };
+        self.commands.push_back(Command::Submit { sink: SinkId(sink as u32), batch });
+    }
+
+    fn end_reader(&mut self, id: ReaderId) {
+        let Some(reader) = self.readers.get_mut(id) else { return };
+        for lane in reader.lanes.clone() {
+            self.end_lane(lane.0 as usize);
+        }
+    }
+
+    /// Joins the lanes of a reader to another that stands at the same position.
+    fn join_reader(&mut self, id: ReaderId) {
+        let Some(reader) = self.readers.get_mut(id) else { return };
+        if reader.mid_record {
+            return;
+        }
+        let (shard, at, lanes) = (reader.shard, reader.at, reader.lanes.clone());
+        let Some(other) = self.readers.to_join(shard, at, Some(id)) else { return };
+        self.close_reader(id);
+        for lane in lanes {
+            self.join(lane.0 as usize, other);
+        }
+    }
+
+    /// Lets the readers of a shard go on whose lanes have room.
+    fn pump(&mut self, shard: usize) {
+        if self.draining {
+            return;
+        }
+        let ids: Vec<ReaderId> = self.readers.of_shard(shard).map(|reader| reader.id).collect();
+        for id in ids {
+            if self.may_read(id) {
+                self.grant(id);
+            }
+        }
+    }
+
+    fn may_read(&self, id: ReaderId) -> bool {
+        let has_room = |lanes: &[LaneId]| {
+            lanes.iter().all(|lane| {
+                let lane = &self.lanes[lane.0 as usize];
+                lane.awaiting.is_none() && lane.frontier.open_records() < self.options.open_records
+            })
+        };
+        let ready = self
+            .readers
+            .get(id)
+            .is_some_and(|reader| reader.in_flight.is_none() && !reader.lanes.is_empty() && has_room(&reader.lanes));
+        ready && !self.readers.is_awaited(id, |other| other.in_flight.is_some() || has_room(&other.lanes))
+    }
+
+    fn grant(&mut self, id: ReaderId) {
+        let until = self.readers.until(id);
+        let Some(reader) = self.readers.get_mut(id) else { return };
+        reader.in_flight = Some(reader.lanes.clone());
+        let sinks = reader.lanes.iter().map(|lane| self.lanes[lane.0 as usize].sink).collect();
+        self.commands.push_back(Command::Read { reader: id, sinks, until });
+    }
+
+    // --- what sinks say ---
+
+    /// A sink took a batch: the lane may bring the next one.
+    pub fn admitted(&mut self, lane: LaneId, batch: BatchId) {
+        let Some(state) = self.lanes.get_mut(lane.0 as usize) else { return };
+        if state.awaiting == Some(batch) {
+            state.awaiting = None;
+            let shard = state.shard;
+            self.pump(shard);
+        }
+    }
+
+    /// A sink settled items. Void if they belong to an older epoch.
+    pub fn settled(&mut self, settlement: &Settlement) {
+        let index = settlement.lane.0 as usize;
+        let Some(lane) = self.lanes.get_mut(index).filter(|lane| lane.epoch == settlement.epoch) else { return };
+        lane.frontier.settle(settlement);
+        lane.barrier_sent = false;
+        lane.rewinds = 0;
+        let (sink, shard, turned) = (lane.sink.0 as usize, lane.shard, lane.turn_seal());
+        self.accounts[sink].settled += settlement.count();
+        if turned {
+            self.commit();
+        }
+        self.finish_if_resolved(index);
+        self.pump(shard);
+    }
+
+    /// A sink is about to publish a chunk: it is told when this is remembered.
+    pub fn seal_wanted(&mut self, lane: LaneId, epoch: Epoch, seal: Seal) {
+        let Some(state) = self.lanes.get_mut(lane.0 as usize).filter(|lane| lane.epoch == epoch) else { return };
+        if state.seal.as_ref().is_some_and(|standing| standing.told && standing.seal == seal) {
+            // The rebuilt chunk of an earlier run, unchanged: it is remembered already.
+            self.tell(lane.0 as usize, Tell::SealCommitted);
+            return;
+        }
+        if let Some(standing) = state.seal.as_mut().filter(|standing| standing.seal.start == seal.start) {
+            // Rebuilt with other names (a filter, a template or the code changed): remember the union first.
+            *standing = Standing { seal, at: standing.at, told: false };
+        } else {
+            state.next_seal = Some(seal);
+            state.turn_seal();
+        }
+        self.commit();
+    }
+
+    /// Receipts were dropped: their lanes rewind.
+    pub fn abandoned(&mut self, lane: LaneId, epoch: Epoch) {
+        if self.lanes.get(lane.0 as usize).is_some_and(|state| state.epoch == epoch) {
+            self.rewind(lane.0 as usize);
+        }
+    }
+
+    // --- what is remembered ---
+
+    fn dirty(&self) -> impl Iterator<Item = (LaneId, LaneState)> {
+        self.lanes.iter().filter(|lane| lane.phase != Phase::Dropped).filter_map(|lane| {
+            let state = lane.state();
+            (lane.committed.as_ref() != Some(&state)).then_some((lane.id, state))
+        })
+    }
+
+    /// Commits what has changed; all of it or nothing, so a child's state never outruns its parents'.
+    fn commit(&mut self) {
+        if self.committing.is_some() {
+            self.commit_again = true;
+            return;
+        }
+        let states: Vec<(LaneId, LaneState)> = self.dirty().collect();
+        if states.is_empty() {
+            return;
+        }
+        let keyed = states.iter().map(|(lane, state)| (self.lanes[lane.0 as usize].key.clone(), state.clone()));
+        self.commands.push_back(Command::Commit(keyed.collect()));
+        self.committing = Some(states);
+    }
+
+    /// The store has the states of the last [`Command::Commit`].
+    pub fn committed(&mut self) {
+        for (lane, state) in self.committing.take().unwrap_or_default() {
+            self.lane_committed(lane.0 as usize, state);
+        }
+        if std::mem::take(&mut self.commit_again) {
+            self.commit();
+        }
+    }
+
+    fn lane_committed(&mut self, index: usize, state: LaneState) {
+        let lane = &mut self.lanes[index];
+        let sealed = state.seal.clone();
+        lane.committed = Some(state);
+        if let (Some(sealed), Some(standing)) = (sealed, lane.seal.as_mut())
+            && standing.seal == sealed
+            && !standing.told
+        {
+            standing.told = true;
+            self.tell(index, Tell::SealCommitted);
+        }
+        if self.lanes[index].phase == Phase::New {
+            self.lanes[index].phase = Phase::Waiting;
+            self.start_if_ready(index);
+            self.pump(self.lanes[index].shard);
+        }
+    }
+
+    /// It is time for a checkpoint: commit what is settled, and ask the sinks to settle what they can.
+    pub fn checkpoint(&mut self) {
+        self.commit();
+        self.barriers();
+    }
+
+    fn barriers(&mut self) {
+        for lane in 0..self.lanes.len() {
+            let state = &mut self.lanes[lane];
+            if !state.frontier.is_clear() && !std::mem::replace(&mut state.barrier_sent, true) {
+                self.tell(lane, Tell::Barrier);
+            }
+        }
+    }
+
+    /// Stop reading; let what is in flight settle. See [`Dispatcher::is_drained`].
+    pub fn drain(&mut self) {
+        self.draining = true;
+        self.checkpoint();
+    }
+}

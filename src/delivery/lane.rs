@@ -1,0 +1,157 @@
+//! One lane: a sink's view of a shard, and what is remembered of it.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use super::{BatchId, Epoch, Frontier, LaneId, ReaderId, SinkId};
+use crate::source::{Position, ShardId, StartAt};
+
+/// What a lane is called in the checkpoint store: survives restarts and changes of the pipeline file.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct LaneKey {
+    /// The pipeline's name.
+    pub pipeline: Arc<str>,
+    /// The shard, with its source and stream.
+    pub shard: ShardId,
+    /// The sink's name.
+    pub sink: Arc<str>,
+}
+
+/// How far a lane has come.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum At {
+    /// Nothing is settled yet.
+    Start(StartAt),
+    /// Everything up to this record is settled.
+    After(Position),
+    /// Everything in the shard is settled, and the shard is closed.
+    ShardEnd,
+}
+
+impl At {
+    /// Where a reader for this lane begins; `None` at the shard's end.
+    pub(super) fn start(self) -> Option<StartAt> {
+        match self {
+            At::Start(start) => Some(start),
+            At::After(position) => Some(StartAt::After(position)),
+            At::ShardEnd => None,
+        }
+    }
+}
+
+/// A sink's word that it is about to publish a fixed run of records under fixed names.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Seal {
+    /// The first record of the chunk.
+    pub start: Position,
+    /// The last record of the chunk.
+    pub end: Position,
+    /// The names that it will publish.
+    pub keys: Vec<String>,
+    /// The uploads that it has begun, one for each key.
+    pub upload_ids: Vec<String>,
+}
+
+/// What is remembered of a lane.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct LaneState {
+    /// How far it has come.
+    pub at: At,
+    /// The chunk that is being published beyond `at`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seal: Option<Seal>,
+}
+
+/// What a lane is doing.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Phase {
+    /// Its first state is on its way to the store.
+    New,
+    /// It waits for its parents to be resolved.
+    Waiting,
+    /// It needs a reader.
+    Idle,
+    /// It gets what this reader reads.
+    Reading(ReaderId),
+    /// Everything is read; it waits for the last settlements.
+    Ending,
+    /// Resolved to the shard's end.
+    Done,
+    /// Another process has the shard now: nothing of it is committed any more.
+    Dropped,
+}
+
+/// One lane of this run.
+#[derive(Debug)]
+pub(super) struct Lane {
+    pub key: LaneKey,
+    pub id: LaneId,
+    pub sink: SinkId,
+    pub shard: usize,
+    pub epoch: Epoch,
+    pub phase: Phase,
+    pub frontier: Frontier,
+    /// What the store has.
+    pub committed: Option<LaneState>,
+    /// Where the frontier begins: `at` before its first resolved record.
+    pub base: At,
+    /// The chunk that is being published.
+    pub seal: Option<Standing>,
+    /// The next chunk that the sink wants to publish: one at a time.
+    pub next_seal: Option<Seal>,
+    /// A batch that the sink has not admitted yet.
+    pub awaiting: Option<BatchId>,
+    /// A barrier was sent and nothing has settled since.
+    pub barrier_sent: bool,
+    /// Rewinds without a settlement in between, for the pause before the next try.
+    pub rewinds: u32,
+}
+
+impl Lane {
+    /// How far everything is settled.
+    pub(super) fn resolved(&self) -> At {
+        match self.frontier.resolved() {
+            _ if self.phase == Phase::Done => At::ShardEnd,
+            Some(position) => At::After(position),
+            None => self.base,
+        }
+    }
+
+    /// How far the lane has come, as it may be remembered.
+    ///
+    /// While a seal stands, the position stays before the chunk: a restart then rebuilds exactly that chunk.
+    pub(super) fn state(&self) -> LaneState {
+        match &self.seal {
+            Some(standing) => LaneState { at: standing.at, seal: Some(standing.seal.clone()) },
+            None => LaneState { at: self.resolved(), seal: None },
+        }
+    }
+
+    /// Lets go of a seal whose chunk is settled, and takes up the next. Whether anything changed.
+    pub(super) fn turn_seal(&mut self) -> bool {
+        let settled = |standing: &Standing| match self.resolved() {
+            At::ShardEnd => true,
+            At::After(position) => position >= standing.seal.end,
+            At::Start(_) => false,
+        };
+        if !self.seal.as_ref().is_none_or(settled) {
+            return false;
+        }
+        let next = self.next_seal.take().map(|seal| Standing { seal, at: self.resolved(), told: false });
+        let changed = self.seal.is_some() || next.is_some();
+        self.seal = next;
+        changed
+    }
+}
+
+/// A seal on its way through the store to publication.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct Standing {
+    pub seal: Seal,
+    /// Where the lane stood when it was sealed.
+    pub at: At,
+    /// It is committed and the sink knows: it may publish.
+    pub told: bool,
+}

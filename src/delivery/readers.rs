@@ -1,0 +1,111 @@
+//! Readers of a shard: one for each distinct lane position. Readers that meet are joined.
+//!
+//! After a crash or a rewind the lanes of a shard stand at different positions, and each position has a
+//! reader. A reader behind another never reads past the other's position in one go (`until`), so that it can
+//! stop exactly there; the one ahead waits while the other has the way to it in its buffer already.
+
+use std::collections::BTreeMap;
+
+use super::{LaneId, ReaderId};
+use crate::source::{Position, StartAt};
+
+/// One reader, as the dispatcher knows it.
+#[derive(Debug)]
+pub(super) struct Reader {
+    pub id: ReaderId,
+    pub shard: usize,
+    /// What its next piece begins after.
+    pub at: StartAt,
+    /// Its last record goes on in the next piece: nobody can join in the middle of a record.
+    pub mid_record: bool,
+    pub lanes: Vec<LaneId>,
+    /// The lanes that a piece on its way is for.
+    pub in_flight: Option<Vec<LaneId>>,
+    /// How far its buffer reaches.
+    pub buffered_to: Option<Position>,
+}
+
+impl Reader {
+    fn position(&self) -> Option<Position> {
+        match self.at {
+            StartAt::After(position) => Some(position),
+            StartAt::TrimHorizon | StartAt::AtTimestamp(_) => None,
+        }
+    }
+
+    fn can_be_joined(&self, at: StartAt) -> bool {
+        self.in_flight.is_none() && !self.mid_record && self.at == at
+    }
+}
+
+/// All readers.
+#[derive(Debug, Default)]
+pub(super) struct Readers {
+    by_id: BTreeMap<ReaderId, Reader>,
+    next: u64,
+}
+
+impl Readers {
+    pub(super) fn open(&mut self, shard: usize, at: StartAt) -> ReaderId {
+        let id = ReaderId(self.next);
+        self.next += 1;
+        let reader = Reader { id, shard, at, mid_record: false, lanes: Vec::new(), in_flight: None, buffered_to: None };
+        self.by_id.insert(id, reader);
+        id
+    }
+
+    pub(super) fn get_mut(&mut self, id: ReaderId) -> Option<&mut Reader> {
+        self.by_id.get_mut(&id)
+    }
+
+    pub(super) fn get(&self, id: ReaderId) -> Option<&Reader> {
+        self.by_id.get(&id)
+    }
+
+    pub(super) fn remove(&mut self, id: ReaderId) -> Option<Reader> {
+        self.by_id.remove(&id)
+    }
+
+    pub(super) fn of_shard(&self, shard: usize) -> impl Iterator<Item = &Reader> {
+        self.by_id.values().filter(move |reader| reader.shard == shard)
+    }
+
+    pub(super) fn any_in_flight(&self) -> bool {
+        self.by_id.values().any(|reader| reader.in_flight.is_some())
+    }
+
+    pub(super) fn count(&self) -> usize {
+        self.by_id.len()
+    }
+
+    /// A reader that a lane standing at `at` can join, other than `except`.
+    pub(super) fn to_join(&self, shard: usize, at: StartAt, except: Option<ReaderId>) -> Option<ReaderId> {
+        self.of_shard(shard)
+            .find(|reader| Some(reader.id) != except && reader.can_be_joined(at))
+            .map(|reader| reader.id)
+    }
+
+    /// How far `id` may read in one go: to the nearest reader ahead of it.
+    pub(super) fn until(&self, id: ReaderId) -> Option<Position> {
+        let own = self.by_id.get(&id)?;
+        self.of_shard(own.shard)
+            .filter(|other| other.id != id)
+            .filter_map(Reader::position)
+            .filter(|ahead| own.position().is_none_or(|position| *ahead > position))
+            .min()
+    }
+
+    /// Whether another reader is about to arrive where `id` stands: it has the way in its buffer.
+    ///
+    /// `progresses` says whether a reader is at work or could be: a blocked one is not waited for.
+    pub(super) fn is_awaited(&self, id: ReaderId, progresses: impl Fn(&Reader) -> bool) -> bool {
+        let Some(own) = self.by_id.get(&id) else { return false };
+        let Some(position) = own.position().filter(|_| !own.mid_record) else { return false };
+        self.of_shard(own.shard).any(|other| {
+            other.id != id
+                && other.position().is_none_or(|behind| behind < position)
+                && other.buffered_to.is_some_and(|buffered| buffered >= position)
+                && progresses(other)
+        })
+    }
+}

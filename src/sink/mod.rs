@@ -1,0 +1,67 @@
+//! Sinks put items where they belong and say when they are safe there.
+//!
+//! A sink settles an item only when its destination has it for good: settled is durable. It retries inside,
+//! keeps the order of a lane where its protocol can, and bounds what it holds by refusing batches
+//! ([`Sink::submit`]). It never acknowledges anything to a source.
+
+pub mod appender;
+pub mod console;
+pub mod file;
+
+use async_trait::async_trait;
+
+use crate::delivery::{Epoch, LaneBatch, LaneId, LaneKey, Seal, Settlement};
+
+/// What a sink is told about a lane.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Tell {
+    /// The lane was rewound: drop everything of it that is older than this epoch, receipts included.
+    Discard,
+    /// The seal that was asked for is remembered: publish.
+    SealCommitted,
+    /// A checkpoint is due: make durable what can be, and settle it.
+    Barrier,
+    /// Nothing more will come for this lane: deliver and settle all of it.
+    Finish,
+}
+
+/// What a sink says.
+#[derive(Debug)]
+pub enum FromSink {
+    /// Items are durable at their destination.
+    Settled(Settlement),
+    /// A chunk is complete: remember this before it is published.
+    SealWanted {
+        /// The lane.
+        lane: LaneId,
+        /// The lane's epoch.
+        epoch: Epoch,
+        /// What will be published.
+        seal: Seal,
+    },
+    /// A refused batch may be submitted again.
+    Room,
+    /// The destination does not take anything, and why; the sink goes on trying.
+    Down(String),
+    /// The destination takes items again.
+    Up,
+    /// No retry will help until a person acts; the text says what to do. The pipeline stops.
+    Failed(String),
+}
+
+/// One destination, shared by all its lanes.
+#[async_trait]
+pub trait Sink: Send {
+    /// A lane begins, or begins anew after a rewind. `seal` is a chunk that an earlier run, or epoch, had
+    /// sealed and perhaps published in part: it is rebuilt from exactly its records.
+    fn open(&mut self, lane: LaneId, key: &LaneKey, epoch: Epoch, seal: Option<Seal>);
+    /// Takes a batch, or gives it back while there is no room. Taking is admission, not delivery.
+    #[expect(clippy::result_large_err, reason = "the refused batch itself is what comes back")]
+    fn submit(&mut self, batch: LaneBatch) -> Result<(), LaneBatch>;
+    /// Tells something about a lane. What belongs to an epoch older than `epoch` is void.
+    fn tell(&mut self, lane: LaneId, epoch: Epoch, what: Tell);
+    /// The next thing the sink has to say. Cancel-safe: it is dropped and called again at will.
+    async fn next(&mut self) -> FromSink;
+    /// Nothing more will be submitted: close what is open. Called once, after the last `next`.
+    async fn close(&mut self) -> Result<(), String>;
+}
