@@ -1,0 +1,343 @@
+//! The core: one record in, encoded items out. Pure and synchronous: no I/O, no clock, cannot fail.
+//!
+//! decode → normalize → enrich → route → encode, in one pass over a record's log events. What cannot be
+//! decoded becomes one item of the dead-letter lane, with its original bytes; what cannot be looked up is
+//! listed in [`Output::misses`] for the shell to refresh. The same core runs under every engine.
+//!
+//! A record may be resumed: when the output is full, [`Step::More`] says where to go on, so one huge record
+//! needs no huge buffer.
+
+use std::sync::Arc;
+
+use fixedbitset::FixedBitSet;
+
+use crate::decode::envelope::{Cursor, Envelope, MessageKind};
+use crate::decode::inflate::inflate;
+use crate::decode::{DecodeError, LogEvent, LogStream};
+use crate::delivery::{Encoded, Item, LaneItems, Piece, RecordInfo, SinkId};
+use crate::encode::{DeadLetter, Format};
+use crate::enrich::{Lookup, Snapshot, enrich};
+use crate::event::{Action, Event, EventId, Kind, Millis, Origin, Severity};
+use crate::normalize::{self, StreamIdentity};
+use crate::route::{Decision, Filter};
+use crate::source::{Record, ShardId};
+
+/// A record's events are cut into pieces of about this many encoded bytes: large enough that reading a
+/// record's envelope anew for each piece costs little, small against `limits.memory`.
+const MAX_PIECE_BYTES: usize = 4 * 1024 * 1024;
+
+/// Connections that one piece reports as unknown; the rest will be reported by a later one.
+const MAX_MISSES: usize = 64;
+
+/// One sink, as the core sees it.
+#[derive(Clone, Debug)]
+pub struct SinkPlan {
+    /// The form of its items.
+    pub format: Format,
+    /// Which events it gets.
+    pub filter: Filter,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct Core {
+    max_record_bytes: usize,
+    /// Distinct formats; sinks of one format share its buffers.
+    formats: Vec<Format>,
+    /// By sink: which format, which filter.
+    sinks: Vec<(usize, Filter)>,
+}
+
+/// Where a record comes from, for its events' `origin`.
+#[derive(Clone, Copy, Debug)]
+pub struct From<'a> {
+    /// The shard.
+    pub shard: &'a ShardId,
+    /// The Region of events that nothing else tells it of.
+    pub region: Option<&'a str>,
+}
+
+/// Where to go on within a record; the default is its beginning.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Resume(Cursor);
+
+/// How far a record was processed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// To its end.
+    Done,
+    /// The output is full: take it, and go on from here.
+    More(Resume),
+}
+
+/// Buffers that are used again for every record.
+#[derive(Debug, Default)]
+pub struct Scratch {
+    inflated: Vec<u8>,
+    /// The record in `inflated`, so that resuming need not inflate it again.
+    holds: Option<crate::source::Position>,
+    text: String,
+    ids: Vec<u8>,
+}
+
+/// What a piece contained, for metrics and the closing table.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Records.
+    pub records: u64,
+    /// Their bytes, as the source delivered them.
+    pub record_bytes: u64,
+    /// Control messages among them.
+    pub control: u64,
+    /// Records that could not be read: reason, and what to do about it.
+    pub unreadable: Vec<(&'static str, String)>,
+    /// Events by kind, in the order of [`Kind::ALL`].
+    pub events: [u64; Kind::ALL.len()],
+    /// Lookups that found no connection.
+    pub misses: u64,
+    /// By sink: items that passed because a condition could not be decided.
+    pub passed_unknown: Vec<u64>,
+}
+
+#[derive(Debug, Default)]
+struct Buffer {
+    bytes: Vec<u8>,
+    items: Vec<Item>,
+}
+
+/// What the core made of some records, growing until it is taken.
+#[derive(Debug, Default)]
+pub struct Output {
+    records: Vec<RecordInfo>,
+    buffers: Vec<Buffer>,
+    wanted: Vec<bool>,
+    own: Vec<FixedBitSet>,
+    filtered: Vec<u32>,
+    /// Connection ids that the inventory does not know.
+    pub misses: Vec<String>,
+    /// What was in it.
+    pub counts: Counts,
+}
+
+impl Output {
+    /// Encoded bytes so far, of the largest format.
+    pub fn bytes(&self) -> usize {
+        self.buffers.iter().map(|buffer| buffer.bytes.len()).max().unwrap_or(0)
+    }
+
+    fn push(&mut self, format: usize, id: EventId, event: (Millis, Kind, Action, Severity)) -> usize {
+        let record = self.records.len() as u32;
+        let buffer = &mut self.buffers[format];
+        let (time, kind, action, severity) = event;
+        // Lossless: a piece ends near `MAX_PIECE_BYTES`, and one event is at most `limits.record` (256 MiB)
+        // times 6 for escapes.
+        let end = buffer.bytes.len() as u32;
+        buffer.items.push(Item { end, record, id, time, kind, action, severity });
+        buffer.items.len() - 1
+    }
+
+    fn own(&mut self, sink: usize, item: usize) {
+        let bits = &mut self.own[sink];
+        bits.grow(item + 1);
+        bits.insert(item);
+    }
+}
+
+impl Core {
+    /// A core for these sinks. Sinks of equal formats share one encoding.
+    pub fn new(max_record_bytes: usize, plans: Vec<SinkPlan>) -> Core {
+        let mut formats: Vec<Format> = Vec::new();
+        let mut sinks = Vec::with_capacity(plans.len());
+        for SinkPlan { format, filter } in plans {
+            let index = formats.iter().position(|known| *known == format).unwrap_or_else(|| {
+                formats.push(format);
+                formats.len() - 1
+            });
+            sinks.push((index, filter));
+        }
+        Core { max_record_bytes, formats, sinks }
+    }
+
+    /// An empty output for the wanted sinks.
+    pub fn output(&self, wanted: &[SinkId]) -> Output {
+        let mut out = Output {
+            buffers: self.formats.iter().map(|_| Buffer::default()).collect(),
+            wanted: vec![false; self.sinks.len()],
+            own: vec![FixedBitSet::new(); self.sinks.len()],
+            filtered: vec![0; self.sinks.len()],
+            ..Output::default()
+        };
+        out.counts.passed_unknown = vec![0; self.sinks.len()];
+        for sink in wanted {
+            if let Some(wanted) = out.wanted.get_mut(sink.0 as usize) {
+                *wanted = true;
+            }
+        }
+        out
+    }
+
+    /// The piece that an output holds.
+    pub fn piece(&self, out: Output) -> Piece {
+        let records = Arc::new(out.records);
+        let encodings: Vec<Arc<Encoded>> = out
+            .buffers
+            .into_iter()
+            .map(|buffer| {
+                Arc::new(Encoded { bytes: buffer.bytes, items: buffer.items, records: Arc::clone(&records) })
+            })
+            .collect();
+        let lanes = out.own.into_iter().enumerate().map(|(sink, mut own)| {
+            let (format, _) = self.sinks[sink];
+            own.grow(encodings[format].items.len());
+            out.wanted[sink].then(|| LaneItems::new(&encodings[format], own, out.filtered[sink]))
+        });
+        Piece { lanes: lanes.collect(), records }
+    }
+
+    /// Processes a record, or the rest of it from `resume` on.
+    pub fn process(
+        &self,
+        from: From<'_>,
+        record: &Record,
+        resume: Resume,
+        snapshot: &Snapshot,
+        scratch: &mut Scratch,
+        out: &mut Output,
+    ) -> Step {
+        if resume == Resume::default() {
+            out.counts.records += 1;
+            out.counts.record_bytes += record.data.len() as u64;
+        }
+        match self.read(from, record, resume, snapshot, scratch, out) {
+            Ok(step) => step,
+            Err(error) => {
+                self.dead_letter(from, record, &error, out);
+                out.records.push(bare_record(record, true));
+                Step::Done
+            }
+        }
+    }
+
+    fn read(
+        &self,
+        from: From<'_>,
+        record: &Record,
+        resume: Resume,
+        snapshot: &Snapshot,
+        scratch: &mut Scratch,
+        out: &mut Output,
+    ) -> Result<Step, DecodeError> {
+        let Scratch { inflated, holds, text, ids } = scratch;
+        let held = resume != Resume::default() && *holds == Some(record.position) && !inflated.is_empty();
+        let plain = if held { inflated.as_slice() } else { inflate(&record.data, self.max_record_bytes, inflated)? };
+        *holds = Some(record.position);
+        let envelope = Envelope::parse(plain)?;
+        if envelope.kind == MessageKind::Control {
+            out.counts.control += 1;
+            out.records.push(bare_record(record, true));
+            return Ok(Step::Done);
+        }
+        let stream = &envelope.stream;
+        let identity = StreamIdentity::parse(&stream.stream);
+        let mut events = envelope.events(resume.0);
+        let mut info: Option<RecordInfo> = None;
+        let sequence = record.position;
+        loop {
+            let index = events.cursor().index();
+            let Some(log) = events.next() else { break };
+            let id = id_of(ids, stream, &log);
+            let mut event = normalize::normalize(&log, stream, &identity, record.arrival, id, text);
+            let ShardId { source, stream: name, shard, .. } = from.shard;
+            event.origin = Some(Origin { source, stream: name, shard, sequence, index });
+            if enrich(&mut event, snapshot, from.region, &stream.owner) == Lookup::Miss {
+                note_miss(&event, out);
+            }
+            self.emit(&event, out);
+            info.get_or_insert_with(|| record_info(record, &event, stream));
+            if out.bytes() >= MAX_PIECE_BYTES && !events.is_at_end() {
+                let info = info.unwrap_or_else(|| bare_record(record, false));
+                out.records.push(RecordInfo { done: false, ..info });
+                return Ok(Step::More(Resume(events.cursor())));
+            }
+        }
+        out.records.push(info.unwrap_or_else(|| bare_record(record, true)));
+        Ok(Step::Done)
+    }
+
+    /// Routes an event, and encodes it once for each format that a sink wants it in.
+    fn emit(&self, event: &Event<'_>, out: &mut Output) {
+        out.counts.events[event.kind as usize] += 1;
+        let mut encoded: [Option<usize>; MAX_FORMATS] = [None; MAX_FORMATS];
+        for (sink, (format, filter)) in self.sinks.iter().enumerate() {
+            if !out.wanted[sink] || self.formats[*format] == Format::DeadLetter {
+                continue;
+            }
+            match filter.decide(event) {
+                Decision::Drop => {
+                    out.filtered[sink] += 1;
+                    continue;
+                }
+                Decision::PassUnknown => out.counts.passed_unknown[sink] += 1,
+                Decision::Pass => {}
+            }
+            let item = match encoded.get(*format).copied().flatten() {
+                Some(item) => item,
+                None => {
+                    self.formats[*format].encode(event, &mut out.buffers[*format].bytes);
+                    out.push(*format, event.id, (event.time, event.kind, event.action, event.severity))
+                }
+            };
+            if let Some(slot) = encoded.get_mut(*format) {
+                *slot = Some(item);
+            }
+            out.own(sink, item);
+        }
+    }
+
+    fn dead_letter(&self, from: From<'_>, record: &Record, error: &DecodeError, out: &mut Output) {
+        out.counts.unreadable.push((error.reason(), error.to_string()));
+        let ShardId { source, stream, shard, .. } = from.shard;
+        let id = normalize::id::of_position(&mut Vec::new(), source, stream, shard, record.position);
+        let letter = DeadLetter::of_record(id, error.reason(), &error.to_string(), from.shard, record);
+        for (sink, (format, _)) in self.sinks.iter().enumerate() {
+            if out.wanted[sink] && self.formats[*format] == Format::DeadLetter {
+                letter.encode(&mut out.buffers[*format].bytes);
+                let time = record.arrival.unwrap_or_default();
+                let item = out.push(*format, id, (time, Kind::Unparsed, Action::Unparsed, Severity::Error));
+                out.own(sink, item);
+            }
+        }
+    }
+}
+
+/// Distinct formats that are encoded at most once an event; further ones, if a pipeline has them, are
+/// encoded once a sink. There are fewer formats than this.
+const MAX_FORMATS: usize = 16;
+
+fn id_of(buffer: &mut Vec<u8>, stream: &LogStream<'_>, log: &LogEvent<'_>) -> EventId {
+    if log.id.is_empty() { normalize::id::of_line(buffer, stream, log) } else { normalize::id::of_log_event(buffer, stream, &log.id) }
+}
+
+fn note_miss(event: &Event<'_>, out: &mut Output) {
+    out.counts.misses += 1;
+    let Some(vpn) = &event.vpn else { return };
+    if out.misses.len() < MAX_MISSES && !out.misses.iter().any(|id| *id == vpn.connection_id) {
+        out.misses.push(vpn.connection_id.clone().into_owned());
+    }
+}
+
+fn bare_record(record: &Record, done: bool) -> RecordInfo {
+    let position = record.position;
+    RecordInfo { position, done, account: None, region: None, connection: None, tunnel: None, log_stream: None }
+}
+
+fn record_info(record: &Record, event: &Event<'_>, stream: &LogStream<'_>) -> RecordInfo {
+    RecordInfo {
+        account: event.cloud.account_id.as_deref().map(Arc::from),
+        region: event.cloud.region.as_deref().map(Arc::from),
+        connection: event.vpn.as_ref().map(|vpn| Arc::from(vpn.connection_id.as_ref())),
+        tunnel: event.vpn.as_ref().and_then(|vpn| vpn.tunnel.as_ref()).and_then(|tunnel| tunnel.outside_ip),
+        log_stream: (!stream.stream.is_empty()).then(|| Arc::from(stream.stream.as_ref())),
+        ..bare_record(record, true)
+    }
+}

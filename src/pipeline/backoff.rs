@@ -1,0 +1,47 @@
+//! Pauses between tries: doubling, capped, with jitter.
+
+use std::time::Duration;
+
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::{Rng, SeedableRng};
+
+/// The first pause, before jitter.
+const FIRST: Duration = Duration::from_millis(200);
+
+/// The longest pause, before jitter.
+const LONGEST: Duration = Duration::from_secs(30);
+
+/// Pauses of 50 % to 100 % of 200 ms, 400 ms, … 30 s. Jitter keeps readers that failed together from
+/// coming back together; it is seeded, so that a test can repeat it.
+#[derive(Debug)]
+pub(super) struct Backoff {
+    pause: Duration,
+    jitter: ChaCha8Rng,
+}
+
+impl Backoff {
+    pub(super) fn new(seed: u64) -> Backoff {
+        Backoff { pause: FIRST, jitter: ChaCha8Rng::seed_from_u64(seed) }
+    }
+
+    /// The next pause.
+    pub(super) fn next(&mut self) -> Duration {
+        let full = self.pause;
+        self.pause = (full * 2).min(LONGEST);
+        let share = f64::from(self.jitter.next_u32()) / f64::from(u32::MAX);
+        full.mul_f64(0.5 + share / 2.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_grow_and_stay_within_their_bounds() {
+        let mut backoff = Backoff::new(7);
+        let pauses: Vec<Duration> = (0..12).map(|_| backoff.next()).collect();
+        assert!(pauses.iter().all(|pause| *pause >= FIRST / 2 && *pause <= LONGEST));
+        assert!(pauses.last() > pauses.first());
+    }
+}

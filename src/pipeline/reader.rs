@@ -1,0 +1,149 @@
+//! A reader's task: fetch, run the core, hand over one piece for each grant.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::mpsc::{Sender, UnboundedReceiver};
+
+use super::Happened;
+use super::backoff::Backoff;
+use super::tally::SourceTally;
+use crate::core::{Core, From, Output, Resume, Scratch, Step};
+use crate::delivery::{PieceEnd, ReadResult, ReaderId, SinkId};
+use crate::enrich::Inventory;
+use crate::source::{Feed, Position, Reader, Record, Reopen, ShardId, SourceError, StartAt};
+
+/// A piece is handed over when this much is encoded: work crosses tasks in pieces worth the crossing.
+const PIECE_BYTES: usize = 512 * 1024;
+
+/// Leave to make one piece.
+#[derive(Debug)]
+pub(super) struct Grant {
+    pub sinks: Vec<SinkId>,
+    pub until: Option<Position>,
+}
+
+/// What a reader's task works with.
+pub(super) struct ReaderTask {
+    pub id: ReaderId,
+    pub shard: ShardId,
+    pub from: StartAt,
+    pub pause: Duration,
+    pub reopen: Arc<dyn Reopen>,
+    pub region: Option<Arc<str>>,
+    pub core: Arc<Core>,
+    pub inventory: Arc<Inventory>,
+    pub tally: Arc<SourceTally>,
+}
+
+/// What has been fetched and not yet processed.
+#[derive(Default)]
+struct Buffer {
+    records: VecDeque<Record>,
+    resume: Resume,
+    ended: bool,
+}
+
+/// Why a reader's task ended.
+enum Stop {
+    /// Nobody wants it any more.
+    Closed,
+    /// No retry will help.
+    Fatal(String),
+}
+
+impl ReaderTask {
+    /// Runs until the grants end.
+    pub(super) async fn run(self, mut grants: UnboundedReceiver<Grant>, events: Sender<Happened>) {
+        if let Err(Stop::Fatal(reason)) = self.read(&mut grants, &events).await {
+            // The dispatcher may be gone already, and then nobody needs the reason.
+            let _ = events.send(Happened::Failed(format!("source `{}`: {reason}", self.shard.source))).await;
+        }
+    }
+
+    async fn read(&self, grants: &mut UnboundedReceiver<Grant>, events: &Sender<Happened>) -> Result<(), Stop> {
+        tokio::time::sleep(self.pause).await;
+        let mut reader = self.open().await?;
+        let mut buffer = Buffer::default();
+        let mut scratch = Scratch::default();
+        while let Some(grant) = grants.recv().await {
+            if buffer.records.is_empty() && !buffer.ended {
+                tokio::select! {
+                    fetched = self.fetch(reader.as_mut(), &mut buffer) => fetched?,
+                    // One grant at a time: what comes now can only be the end.
+                    _ = grants.recv() => return Err(Stop::Closed),
+                }
+            }
+            let result = self.piece(&grant, &mut buffer, &mut scratch);
+            events.send(Happened::Read(result)).await.map_err(|_| Stop::Closed)?;
+        }
+        Ok(())
+    }
+
+    async fn open(&self) -> Result<Box<dyn Reader>, Stop> {
+        let mut backoff = Backoff::new(self.id.0);
+        loop {
+            match self.reopen.open(&self.shard, self.from).await {
+                Ok(reader) => return Ok(reader),
+                Err(error) => self.survive(error, &mut backoff).await?,
+            }
+        }
+    }
+
+    async fn fetch(&self, reader: &mut dyn Reader, buffer: &mut Buffer) -> Result<(), Stop> {
+        let mut backoff = Backoff::new(self.id.0);
+        loop {
+            match reader.next().await {
+                Ok(Feed::Records(records)) => {
+                    buffer.records.extend(records);
+                    return Ok(());
+                }
+                Ok(Feed::ShardEnd) => {
+                    buffer.ended = true;
+                    return Ok(());
+                }
+                Ok(Feed::Gap { after, reason }) => self.tally.gap(&self.shard, after, &reason),
+                Err(error) => self.survive(error, &mut backoff).await?,
+            }
+        }
+    }
+
+    async fn survive(&self, error: SourceError, backoff: &mut Backoff) -> Result<(), Stop> {
+        match error {
+            SourceError::Retry(reason) => {
+                self.tally.error(&self.shard, &reason);
+                tokio::time::sleep(backoff.next()).await;
+                Ok(())
+            }
+            SourceError::Fatal(reason) => Err(Stop::Fatal(reason)),
+        }
+    }
+
+    /// Processes what is in the buffer, up to a piece's size or the grant's end.
+    fn piece(&self, grant: &Grant, buffer: &mut Buffer, scratch: &mut Scratch) -> ReadResult {
+        let snapshot = self.inventory.snapshot();
+        let from = From { shard: &self.shard, region: self.region.as_deref() };
+        let buffered_to = buffer.records.back().map(|record| record.position);
+        let mut out: Output = self.core.output(&grant.sinks);
+        while let Some(record) = buffer.records.front() {
+            if grant.until.is_some_and(|until| record.position > until) || out.bytes() >= PIECE_BYTES {
+                break;
+            }
+            match self.core.process(from, record, buffer.resume, &snapshot, scratch, &mut out) {
+                Step::Done => {
+                    buffer.resume = Resume::default();
+                    self.tally.read_to(record);
+                    buffer.records.pop_front();
+                }
+                Step::More(resume) => {
+                    buffer.resume = resume;
+                    break;
+                }
+            }
+        }
+        self.tally.count(&out.counts);
+        let end = if buffer.ended && buffer.records.is_empty() { PieceEnd::ShardEnd } else { PieceEnd::More };
+        ReadResult { reader: self.id, piece: self.core.piece(out), end, buffered_to }
+    }
+}
