@@ -20,3 +20,4 @@ pub mod sink;
 pub mod checkpoint;
 
 pub mod config;
+pub mod telemetry;

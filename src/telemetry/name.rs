@@ -1,0 +1,152 @@
+//! Every metric: its name, kind, labels and help, in one table that the recorder, the tests and the
+//! documentation share.
+//!
+//! Names follow the Prometheus conventions: base units (seconds, bytes), `_total` on counters. Label values
+//! are names from the pipeline file or words from closed lists, never data, so the number of series is
+//! bounded by the pipeline.
+
+/// The version in a label; always 1.
+pub const BUILD_INFO: &str = "tunnelog_build_info";
+/// Records that readers brought.
+pub const RECORDS_READ: &str = "tunnelog_records_read_total";
+/// Bytes of records as the source delivered them.
+pub const RECORD_BYTES_READ: &str = "tunnelog_record_bytes_read_total";
+/// Events that came out of the core.
+pub const EVENTS: &str = "tunnelog_events_total";
+/// CloudWatch's tests of reachability.
+pub const CONTROL_MESSAGES: &str = "tunnelog_control_messages_total";
+/// Records that became dead letters.
+pub const UNREADABLE_RECORDS: &str = "tunnelog_unreadable_records_total";
+/// Log lines of no known form.
+pub const EVENTS_UNPARSED: &str = "tunnelog_events_unparsed_total";
+/// Look-ups of connections that the inventory does not have.
+pub const INVENTORY_MISSES: &str = "tunnelog_inventory_misses_total";
+/// Items by what became of them.
+pub const SINK_ITEMS: &str = "tunnelog_sink_items_total";
+/// Bytes handed to a sink's far end.
+pub const SINK_BYTES: &str = "tunnelog_sink_bytes_total";
+/// Whether a sink takes events.
+pub const SINK_UP: &str = "tunnelog_sink_up";
+/// Lanes by state.
+pub const LANES: &str = "tunnelog_lanes";
+/// Returns of lanes to their checkpoints.
+pub const LANE_REWINDS: &str = "tunnelog_lane_rewinds_total";
+/// Records that are read and not settled.
+pub const LANE_OPEN_RECORDS: &str = "tunnelog_lane_open_records";
+/// Commits of positions.
+pub const CHECKPOINT_COMMITS: &str = "tunnelog_checkpoint_commits_total";
+/// How long commits take.
+pub const CHECKPOINT_COMMIT_SECONDS: &str = "tunnelog_checkpoint_commit_seconds";
+/// Time since the latest commit.
+pub const CHECKPOINT_AGE_SECONDS: &str = "tunnelog_checkpoint_age_seconds";
+/// How far a source is behind its tip.
+pub const SOURCE_LAG_SECONDS: &str = "tunnelog_source_lag_seconds";
+/// Reads that failed.
+pub const SOURCE_ERRORS: &str = "tunnelog_source_errors_total";
+/// Ranges of records that are lost upstream.
+pub const GAPS: &str = "tunnelog_gaps_total";
+/// Age of the inventory.
+pub const INVENTORY_AGE_SECONDS: &str = "tunnelog_inventory_age_seconds";
+/// Connections in the inventory.
+pub const INVENTORY_CONNECTIONS: &str = "tunnelog_inventory_connections";
+
+/// The kind of a metric, as `# TYPE` says it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum MetricKind {
+    /// Only grows.
+    Counter,
+    /// Goes up and down.
+    Gauge,
+    /// Observations in buckets.
+    Histogram,
+}
+
+/// One row of [`CATALOGUE`].
+#[derive(Clone, Copy, Debug)]
+pub struct Metric {
+    /// Its name.
+    pub name: &'static str,
+    /// Its kind.
+    pub kind: MetricKind,
+    /// Its labels.
+    pub labels: &'static [&'static str],
+    /// `# HELP`.
+    pub help: &'static str,
+}
+
+const fn row(name: &'static str, kind: MetricKind, labels: &'static [&'static str], help: &'static str) -> Metric {
+    Metric { name, kind, labels, help }
+}
+
+/// All metrics of tunnelog, in the order in which data passes. Those of the process are in
+/// [`super::process`].
+pub const CATALOGUE: &[Metric] = {
+    use MetricKind::{Counter, Gauge, Histogram};
+    &[
+        row(BUILD_INFO, Gauge, &["version"], "The running version of tunnelog; the value is always 1."),
+        row(RECORDS_READ, Counter, &["source"], "Records read, those read again after a rewind included."),
+        row(RECORD_BYTES_READ, Counter, &["source"], "Bytes of the records read, as delivered (usually gzip)."),
+        row(SOURCE_LAG_SECONDS, Gauge, &["source"], "How far the slowest shard is behind the newest record."),
+        row(SOURCE_ERRORS, Counter, &["source"], "Failed reads; each is tried again after a pause."),
+        row(GAPS, Counter, &["source"], "Ranges of records that had expired before they were read."),
+        row(CONTROL_MESSAGES, Counter, &["source"], "Subscription control messages; they carry no events."),
+        row(
+            UNREADABLE_RECORDS,
+            Counter,
+            &["source", "reason"],
+            "Records that could not be decoded and went to the dead letters.",
+        ),
+        row(EVENTS, Counter, &["kind"], "Events made from log lines."),
+        row(EVENTS_UNPARSED, Counter, &[], "Log lines of no known form; they are passed on as they are."),
+        row(INVENTORY_MISSES, Counter, &[], "Events of connections that the inventory does not have."),
+        row(INVENTORY_CONNECTIONS, Gauge, &[], "VPN connections in the inventory."),
+        row(INVENTORY_AGE_SECONDS, Gauge, &[], "Time since the inventory was last loaded without an error."),
+        row(
+            SINK_ITEMS,
+            Counter,
+            &["sink", "outcome"],
+            "Events by what became of them: delivered, filtered, or passed_unknown where a condition could not be \
+             decided for want of inventory (those are delivered too).",
+        ),
+        row(SINK_BYTES, Counter, &["sink"], "Bytes of delivered events."),
+        row(SINK_UP, Gauge, &["sink"], "1 while the sink takes events, 0 while it is down."),
+        row(LANES, Gauge, &["state"], "Lanes (a sink's view of a shard) by state."),
+        row(LANE_OPEN_RECORDS, Gauge, &["sink"], "Records read and not yet settled by this sink."),
+        row(LANE_REWINDS, Counter, &["sink"], "Returns to the checkpoint; what was in flight is read again."),
+        row(CHECKPOINT_COMMITS, Counter, &[], "Commits of positions."),
+        row(CHECKPOINT_COMMIT_SECONDS, Histogram, &[], "How long a commit of positions takes."),
+        row(CHECKPOINT_AGE_SECONDS, Gauge, &[], "Time since the latest commit: what a crash now would repeat."),
+    ]
+};
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_follow_the_conventions() {
+        for metric in CATALOGUE {
+            let name = metric.name;
+            assert!(name.starts_with("tunnelog_"), "{name}");
+            assert!(name.bytes().all(|b| b.is_ascii_lowercase() || b == b'_'), "{name}");
+            assert_eq!(name.ends_with("_total"), metric.kind == MetricKind::Counter, "{name}");
+            assert!(!name.contains("_ms") && !name.contains("milli"), "{name}: base units only");
+            assert!(metric.help.ends_with('.') || metric.help.ends_with(")."), "{name}");
+        }
+    }
+
+    #[test]
+    fn each_name_stands_once_in_the_table() {
+        let mut names: Vec<_> = CATALOGUE.iter().map(|metric| metric.name).collect();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), CATALOGUE.len());
+    }
+
+    #[test]
+    fn every_const_of_this_file_is_in_the_table() {
+        let consts =
+            include_str!("name.rs").lines().filter(|line| line.starts_with("pub const") && line.contains("&str ="));
+        assert_eq!(consts.count(), CATALOGUE.len());
+    }
+}
