@@ -12,5 +12,8 @@ pub mod source;
 pub mod decode;
 pub mod enrich;
 pub mod event;
+pub mod route;
+
+pub mod encode;
 
 pub mod config;
