@@ -17,3 +17,6 @@ pub mod route;
 pub mod encode;
 
 pub mod config;
+
+#[cfg(test)]
+mod sample;
