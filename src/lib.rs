@@ -11,6 +11,9 @@ pub mod source;
 
 pub mod decode;
 pub mod event;
+pub mod route;
+
+pub mod encode;
 
 pub mod enrich;
 
@@ -21,3 +24,6 @@ pub mod checkpoint;
 
 pub mod config;
 pub mod telemetry;
+
+#[cfg(test)]
+mod sample;

@@ -2,6 +2,15 @@
 //!
 //! A lookup never does I/O: it reads an immutable [`Snapshot`]; loaders swap snapshots behind an
 //! [`Inventory`]. Secrets (pre-shared keys, the customer gateway configuration) are not even deserialized.
+//!
+//! The way of the data: [`answers`] reads what the AWS CLI printed, [`overlay`] a CSV beside it, [`join()`]
+//! makes a [`Snapshot`] of both, [`file`] does so again when files change, and [`enrich`] borrows from it.
+
+pub mod answers;
+pub mod file;
+mod join;
+mod lookup;
+pub mod overlay;
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
@@ -9,6 +18,12 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use ipnet::IpNet;
+
+pub use answers::{AnswerError, Answers};
+pub use file::{FileInventory, InventoryError};
+pub use join::join;
+pub use lookup::{Lookup, enrich};
+pub use overlay::{Overlay, OverlayError};
 
 use crate::event::{CustomerGateway, Gateway, Millis, Routing, Transport};
 
@@ -48,6 +63,8 @@ pub struct Connection {
 /// One tunnel as the inventory knows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TunnelInfo {
+    /// 1 or 2; unknown where EC2's answer lacks `TunnelOptions`, whose order numbers the tunnels.
+    pub index: Option<u8>,
     /// AWS's outside address.
     pub outside_ip: IpAddr,
     /// The inside IPv4 /30.
@@ -65,6 +82,10 @@ pub struct TunnelInfo {
 pub struct Snapshot {
     /// By connection id; ids are unique across accounts and Regions, addresses are not.
     pub connections: HashMap<String, Connection>,
+    /// Names of accounts by id.
+    pub accounts: HashMap<String, String>,
+    /// Overlay tags of connections that `connections` does not have (those that it has carry theirs).
+    pub overlay: HashMap<String, BTreeMap<String, String>>,
     /// Whether the pipeline has an inventory at all.
     pub configured: bool,
     /// Whether the latest load failed, so that this is an older answer.

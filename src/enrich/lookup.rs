@@ -1,0 +1,112 @@
+//! The lookup: fills an event from a snapshot. Pure; borrows, allocates nothing, cannot fail.
+//!
+//! What the log itself says always stays: the inventory only fills what is absent. A tunnel is found by its
+//! outside address within its connection only, since private outside addresses repeat.
+
+use std::borrow::Cow;
+
+use super::{Connection, Snapshot};
+use crate::event::{Cloud, Event, InventoryInfo, InventoryState, Tunnel, Vpn};
+
+/// What a lookup found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lookup {
+    /// The inventory has the connection.
+    Hit,
+    /// The inventory does not have the connection: a reason to refresh it.
+    Miss,
+    /// Nothing to look up: the line names no connection, or there is no inventory.
+    NoConnection,
+}
+
+/// Fills `event` from `snapshot`. `owner` is the account that sent the envelope; it counts as the account
+/// where nothing better is known, if it has 12 digits. `default_region` is the configured one.
+pub fn enrich<'a>(
+    event: &mut Event<'a>,
+    snapshot: &'a Snapshot,
+    default_region: Option<&'a str>,
+    owner: &'a str,
+) -> Lookup {
+    let mut lookup = Lookup::NoConnection;
+    let mut known = None;
+    if let Some(vpn) = &mut event.vpn {
+        known = snapshot.connections.get(vpn.connection_id.as_ref());
+        match known {
+            Some(connection) => {
+                lookup = Lookup::Hit;
+                fill_vpn(vpn, connection, snapshot);
+            }
+            None => {
+                vpn.tags = snapshot.overlay.get(vpn.connection_id.as_ref()).filter(|tags| !tags.is_empty());
+                if snapshot.configured {
+                    lookup = Lookup::Miss;
+                    vpn.inventory = Some(info(InventoryState::Missing));
+                }
+            }
+        }
+    }
+    fill_cloud(&mut event.cloud, known, snapshot, default_region, owner);
+    lookup
+}
+
+fn info<'a>(state: InventoryState) -> InventoryInfo<'a> {
+    InventoryInfo { state, as_of: None, tunnel_status: None, accepted_routes: None }
+}
+
+fn fill_vpn<'a>(vpn: &mut Vpn<'a>, connection: &'a Connection, snapshot: &Snapshot) {
+    vpn.name = connection.name.as_deref();
+    vpn.connection_state = connection.state.as_deref();
+    vpn.routing = connection.routing;
+    vpn.transport = connection.transport;
+    vpn.transport_attachment_id = connection.transport_attachment_id.as_deref();
+    vpn.customer_gateway = connection.customer_gateway.as_ref();
+    vpn.gateway = connection.gateway.as_ref();
+    vpn.tags = Some(&connection.tags).filter(|tags| !tags.is_empty());
+    let state = if snapshot.stale { InventoryState::Stale } else { InventoryState::Fresh };
+    let mut inventory = InventoryInfo { as_of: connection.as_of, ..info(state) };
+    if let Some(tunnel) = &mut vpn.tunnel {
+        fill_tunnel(tunnel, &mut inventory, connection);
+    }
+    if snapshot.configured {
+        vpn.inventory = Some(inventory);
+    }
+}
+
+fn fill_tunnel<'a>(tunnel: &mut Tunnel, inventory: &mut InventoryInfo<'a>, connection: &'a Connection) {
+    let Some(outside_ip) = tunnel.outside_ip else { return };
+    let Some(known) = connection.tunnels.iter().find(|known| known.outside_ip == outside_ip) else { return };
+    tunnel.index = known.index;
+    tunnel.inside_cidr = known.inside_cidr;
+    tunnel.inside_ipv6_cidr = known.inside_ipv6_cidr;
+    inventory.tunnel_status = known.status.as_deref();
+    inventory.accepted_routes = known.accepted_routes;
+}
+
+fn fill_cloud<'a>(
+    cloud: &mut Cloud<'a>,
+    connection: Option<&'a Connection>,
+    snapshot: &'a Snapshot,
+    default_region: Option<&'a str>,
+    owner: &'a str,
+) {
+    if cloud.account_id.is_none() {
+        let inventory = connection.and_then(|connection| connection.account_id.as_deref());
+        cloud.account_id = inventory.or_else(|| Some(owner).filter(|owner| is_account_id(owner))).map(Cow::Borrowed);
+    }
+    if let Some(account_id) = cloud.account_id.as_deref() {
+        let same = connection.filter(|connection| connection.account_id.as_deref() == Some(account_id));
+        cloud.account_name = match same {
+            Some(connection) => connection.account_name.as_deref(),
+            None => snapshot.accounts.get(account_id).map(String::as_str),
+        };
+    }
+    if cloud.region.is_none() {
+        let inventory = connection.and_then(|connection| connection.region.as_deref());
+        cloud.region = inventory.or(default_region).map(Cow::Borrowed);
+    }
+}
+
+/// AWS account ids have 12 digits; `owner` may also be `CloudwatchLogs`, or what a person typed.
+pub(super) fn is_account_id(text: &str) -> bool {
+    text.len() == 12 && text.bytes().all(|byte| byte.is_ascii_digit())
+}
