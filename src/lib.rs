@@ -9,23 +9,19 @@
 
 pub mod source;
 
+pub mod core;
 pub mod decode;
+pub mod event;
 pub mod normalize;
 pub mod enrich;
-pub mod event;
 pub mod route;
-
 pub mod encode;
-
-pub mod enrich;
 
 pub mod delivery;
 pub mod sink;
-
 pub mod checkpoint;
+
+pub mod pipeline;
 
 pub mod config;
 pub mod telemetry;
-
-#[cfg(test)]
-mod sample;

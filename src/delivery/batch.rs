@@ -116,11 +116,19 @@ impl LaneItems {
         if count == encoded.items.len() {
             return LaneItems { encoded: Arc::clone(encoded), own: Selection::All, filtered };
         }
-        let bytes: usize = own.ones().map(|index| encoded.bytes_of(index).len()).sum();
+        let bytes = bytes_of(encoded, &own);
         if bytes.saturating_mul(Self::SPARSE) <= encoded.bytes.len() {
             return LaneItems { encoded: Arc::new(encoded.copy_of(&own)), own: Selection::All, filtered };
         }
         LaneItems { encoded: Arc::clone(encoded), own: Selection::Some(own), filtered }
+    }
+
+    /// Bytes of the lane's items.
+    pub fn bytes(&self) -> usize {
+        match &self.own {
+            Selection::All => self.encoded.bytes.len(),
+            Selection::Some(own) => bytes_of(&self.encoded, own),
+        }
     }
 
     /// How many items the lane owns.
@@ -130,6 +138,10 @@ impl LaneItems {
             Selection::Some(bits) => bits.count_ones(..),
         }
     }
+}
+
+fn bytes_of(encoded: &Encoded, own: &FixedBitSet) -> usize {
+    own.ones().map(|index| encoded.bytes_of(index).len()).sum()
 }
 
 /// What a reader made of some records, for all its lanes.

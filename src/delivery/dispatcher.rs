@@ -120,12 +120,25 @@ pub struct Account {
     pub submitted: u64,
     /// Items that it settled.
     pub settled: u64,
+    /// Bytes handed to it, repeats included.
+    pub bytes: u64,
     /// Items that a filter kept out.
     pub filtered: u64,
     /// Items that were void when a lane was rewound; they came again.
     pub abandoned: u64,
     /// How often a lane was rewound.
     pub rewinds: u64,
+}
+
+/// What is under way.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Load {
+    /// Lanes that are not done.
+    pub lanes: usize,
+    /// Readers.
+    pub readers: usize,
+    /// By sink: records that are read and not resolved.
+    pub open_records: Vec<usize>,
 }
 
 #[derive(Debug)]
@@ -220,17 +233,17 @@ impl Dispatcher {
         self.committing.is_none() && self.dirty().next().is_none()
     }
 
-    /// Lanes, readers and open records, for metrics: `(lanes that are not done, readers, open records by sink)`.
-    pub fn load(&self) -> (usize, usize, Vec<usize>) {
-        let mut open = vec![0; self.options.sinks.len()];
-        let mut lanes = 0;
+    /// What is under way, for metrics.
+    pub fn load(&self) -> Load {
+        let mut load = Load { readers: self.readers.count(), ..Load::default() };
+        load.open_records.resize(self.options.sinks.len(), 0);
         for lane in &self.lanes {
-            lanes += usize::from(!matches!(lane.phase, Phase::Done | Phase::Dropped));
-            if let Some(sum) = open.get_mut(lane.sink.0 as usize) {
+            load.lanes += usize::from(!matches!(lane.phase, Phase::Done | Phase::Dropped));
+            if let Some(sum) = load.open_records.get_mut(lane.sink.0 as usize) {
                 *sum += lane.frontier.open_records();
             }
         }
-        (lanes, self.readers.count(), open)
+        load
     }
 
     // --- what sources say ---
@@ -496,6 +509,7 @@ impl Dispatcher {
             return;
         }
         account.submitted += count as u64;
+        account.bytes += items.bytes() as u64;
         state.awaiting = Some(batch);
         let receipt =
             Receipt::new(state.id, state.epoch, batch, items.encoded.items.len(), &items.own, &self.abandoned);

@@ -20,7 +20,7 @@ mod readers;
 mod receipt;
 
 pub use batch::{Encoded, Item, LaneBatch, LaneItems, Piece, RecordInfo, Records, Selection};
-pub use dispatcher::{Command, Dispatcher, Options, PieceEnd, ReadResult};
+pub use dispatcher::{Account, Command, Dispatcher, Load, Options, PieceEnd, ReadResult};
 pub use frontier::Frontier;
 pub use lane::{At, LaneKey, LaneState, Seal};
 pub use receipt::{Abandoned, Receipt, Settlement};

@@ -1,0 +1,474 @@
+//! The pipeline: the only place that spawns tasks and makes channels.
+//!
+//! Built from the end: store, sinks, dispatcher, readers, sources. Every task gets its input channel and its
+//! output channel as arguments and ends when its input does. The dispatcher's loop is the only one that
+//! decides; it never waits for a sink or a reader, so nothing can wait in a circle.
+//!
+//! Bounds: what tasks send *to* the dispatcher goes through one bounded channel. What it sends to them is
+//! bounded by its own rules (one grant a reader, one batch that is not admitted a lane, one commit), so
+//! those channels need no second bound.
+
+mod assemble;
+mod backoff;
+mod reader;
+mod sink;
+mod tally;
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+pub use self::assemble::{AssembleError, Inputs, assemble};
+use self::backoff::Backoff;
+use self::reader::{Grant, ReaderTask};
+use self::sink::{SinkTask, ToSink};
+use self::tally::SourceTally;
+pub use self::tally::Totals;
+use crate::checkpoint::{CheckpointStore, StoreError};
+use crate::core::Core;
+use crate::delivery::{
+    Account, BatchId, Command, Dispatcher, Epoch, LaneId, LaneKey, LaneState, Options, ReadResult, ReaderId, Seal,
+    Settlement, SinkId,
+};
+use crate::enrich::Inventory;
+use crate::sink::Sink;
+use crate::source::{Reopen, ShardEvent, ShardId, Source, SourceError};
+use crate::telemetry::health::{self, Health};
+use crate::telemetry::metrics::{CoreMetrics, SinkMetrics, lanes};
+
+/// What is on its way to the dispatcher at most: some words a sink, a piece a reader.
+const EVENTS: usize = 1024;
+
+/// A source with its name and the Region of events that tell none.
+pub struct NamedSource {
+    /// Its name in the pipeline file.
+    pub name: Arc<str>,
+    /// The source.
+    pub source: Box<dyn Source>,
+    /// The configured default Region.
+    pub region: Option<Arc<str>>,
+}
+
+/// Everything a pipeline is made of.
+pub struct Parts {
+    /// The pipeline's name.
+    pub name: Arc<str>,
+    /// Where records come from.
+    pub sources: Vec<NamedSource>,
+    /// The core; its sinks are `sinks`, in this order.
+    pub core: Arc<Core>,
+    /// What is known about connections.
+    pub inventory: Arc<Inventory>,
+    /// Where items go, dead letters included.
+    pub sinks: Vec<(Arc<str>, Box<dyn Sink>)>,
+    /// What remembers.
+    pub store: Box<dyn CheckpointStore>,
+    /// How often it does.
+    pub checkpoint_interval: Duration,
+    /// Records that may be open in one lane.
+    pub open_records: usize,
+    /// How long a shutdown waits for sinks.
+    pub shutdown_grace: Duration,
+    /// What `/readyz` and `/healthz` show.
+    pub health: Health,
+}
+
+/// How a run ended.
+#[derive(Clone, Debug, Default)]
+pub struct Report {
+    /// All sources have ended and all of it is delivered and remembered.
+    pub finished: bool,
+    /// What was read.
+    pub totals: Totals,
+    /// What each sink got, dead letters included.
+    pub sinks: Vec<(Arc<str>, Account)>,
+}
+
+/// Why a run failed. What was not remembered is read again next time.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// A part cannot go on; the text says what to do.
+    #[error("{0}")]
+    Failed(String),
+}
+
+/// What reaches the dispatcher.
+#[derive(Debug)]
+enum Happened {
+    Shard(ShardEvent, Arc<str>),
+    SourceDone,
+    Read(ReadResult),
+    Admitted { lane: LaneId, batch: BatchId },
+    Settled(Settlement),
+    SealWanted { lane: LaneId, epoch: Epoch, seal: Seal },
+    SinkDown { sink: SinkId, reason: String },
+    SinkUp(SinkId),
+    SinkFailed { sink: SinkId, reason: String },
+    Committed,
+    StoreDown(String),
+    Failed(String),
+}
+
+/// Runs a pipeline until its sources end, or until `shutdown`.
+pub async fn run(parts: Parts, shutdown: CancellationToken) -> Result<Report, RunError> {
+    let mut engine = Engine::start(parts).await?;
+    let outcome = engine.turn(shutdown).await;
+    engine.stop(outcome).await
+}
+
+/// The running pipeline.
+struct Engine {
+    dispatcher: Dispatcher,
+    inbox: mpsc::Receiver<Happened>,
+    events: mpsc::Sender<Happened>,
+    tasks: JoinSet<Result<(), String>>,
+    readers: HashMap<ReaderId, mpsc::UnboundedSender<Grant>>,
+    sinks: Vec<mpsc::UnboundedSender<ToSink>>,
+    store: mpsc::Sender<Vec<(LaneKey, LaneState)>>,
+    sources: BTreeMap<Arc<str>, SourceParts>,
+    core: Arc<Core>,
+    inventory: Arc<Inventory>,
+    names: Vec<Arc<str>>,
+    sink_metrics: Arc<[SinkMetrics]>,
+    core_metrics: CoreMetrics,
+    totals: Arc<Mutex<Totals>>,
+    health: Health,
+    interval: Duration,
+    grace: Duration,
+    last_commit: Instant,
+}
+
+/// What a reader of a source needs.
+struct SourceParts {
+    reopen: Arc<dyn Reopen>,
+    region: Option<Arc<str>>,
+    tally: Arc<SourceTally>,
+}
+
+/// A channel whose bound is the dispatcher's own rules; see the module.
+#[expect(clippy::disallowed_methods, reason = "bounded by the dispatcher's rules, and it must never wait")]
+fn from_dispatcher<T>() -> (mpsc::UnboundedSender<T>, mpsc::UnboundedReceiver<T>) {
+    mpsc::unbounded_channel()
+}
+
+impl Engine {
+    async fn start(mut parts: Parts) -> Result<Engine, RunError> {
+        let remembered = parts.store.load().await.map_err(|error| RunError::Failed(error.to_string()))?;
+        let (events, inbox) = mpsc::channel(EVENTS);
+        let mut tasks = JoinSet::new();
+        let (store, commits) = mpsc::channel(1);
+        tasks.spawn(commit_all(parts.store, commits, events.clone()));
+        let names: Vec<Arc<str>> = parts.sinks.iter().map(|(name, _)| Arc::clone(name)).collect();
+        let sink_metrics: Arc<[SinkMetrics]> = names.iter().map(SinkMetrics::new).collect();
+        let mut sinks = Vec::new();
+        for (index, (_, sink)) in parts.sinks.into_iter().enumerate() {
+            let (to_sink, from_dispatcher) = from_dispatcher();
+            let id = SinkId(index as u32);
+            let task = SinkTask { id, sink, events: events.clone(), waiting: BTreeMap::new() };
+            tasks.spawn(task.run(from_dispatcher));
+            sinks.push(to_sink);
+        }
+        let options = Options { pipeline: parts.name, sinks: names.clone(), open_records: parts.open_records };
+        let dispatcher = Dispatcher::new(options, parts.sources.len(), remembered);
+        let totals = Arc::new(Mutex::new(Totals::default()));
+        let mut sources = BTreeMap::new();
+        for NamedSource { name, source, region } in parts.sources {
+            let tally = Arc::new(SourceTally::new(&name, Arc::clone(&sink_metrics), Arc::clone(&totals)));
+            sources.insert(Arc::clone(&name), SourceParts { reopen: source.reopen(), region, tally });
+            tasks.spawn(announce(name, source, events.clone()));
+        }
+        parts.health.set(health::STARTING, None);
+        Ok(Engine {
+            dispatcher,
+            inbox,
+            events,
+            tasks,
+            readers: HashMap::new(),
+            sinks,
+            store,
+            sources,
+            core: parts.core,
+            inventory: parts.inventory,
+            names,
+            sink_metrics,
+            core_metrics: CoreMetrics::new(),
+            totals,
+            health: parts.health,
+            interval: parts.checkpoint_interval,
+            grace: parts.shutdown_grace,
+            last_commit: Instant::now(),
+        })
+    }
+
+    /// Turns until everything is delivered, or drained after a shutdown. Whether it is everything.
+    async fn turn(&mut self, shutdown: CancellationToken) -> Result<bool, RunError> {
+        let abandonments = self.dispatcher.abandonments();
+        let mut checkpoint = tokio::time::interval(self.interval);
+        checkpoint.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut deadline = None;
+        loop {
+            tokio::select! {
+                Some(happened) = self.inbox.recv() => self.happened(happened)?,
+                () = abandonments.notified() => {
+                    for (lane, epoch) in abandonments.take() {
+                        self.dispatcher.abandoned(lane, epoch);
+                    }
+                }
+                _ = checkpoint.tick() => {
+                    self.dispatcher.checkpoint();
+                    self.show();
+                }
+                () = shutdown.cancelled(), if deadline.is_none() => {
+                    self.health.set(health::STOPPING, Some("asked to stop"));
+                    self.dispatcher.drain();
+                    deadline = Some(tokio::time::Instant::now() + self.grace);
+                }
+                () = until(deadline) => return Ok(false),
+                Some(ended) = self.tasks.join_next() => task_ended(ended)?,
+            }
+            self.execute();
+            if self.dispatcher.is_finished() {
+                return Ok(true);
+            }
+            if self.dispatcher.is_drained() {
+                return Ok(false);
+            }
+        }
+    }
+
+    fn happened(&mut self, happened: Happened) -> Result<(), RunError> {
+        match happened {
+            Happened::Shard(event, source) => {
+                tracing::debug!(%source, ?event, "shard");
+                self.dispatcher.shard(event);
+            }
+            Happened::SourceDone => self.dispatcher.source_done(),
+            Happened::Read(result) => self.dispatcher.read(result),
+            Happened::Admitted { lane, batch } => self.dispatcher.admitted(lane, batch),
+            Happened::Settled(settlement) => self.dispatcher.settled(&settlement),
+            Happened::SealWanted { lane, epoch, seal } => self.dispatcher.seal_wanted(lane, epoch, seal),
+            Happened::SinkDown { sink, reason } => self.sink_down(sink, &reason),
+            Happened::SinkUp(sink) => self.sink_up(sink),
+            Happened::SinkFailed { sink, reason } => {
+                return Err(RunError::Failed(format!("sink `{}`: {reason}", self.name_of(sink))));
+            }
+            Happened::Committed => {
+                self.health.set("checkpoint", None);
+                self.core_metrics.checkpoint_commits.increment(1);
+                self.last_commit = Instant::now();
+                self.dispatcher.committed();
+            }
+            Happened::StoreDown(reason) => {
+                tracing::error!(reason, "the checkpoint cannot be written; nothing is acknowledged until it can");
+                self.health.set("checkpoint", Some(&reason));
+            }
+            Happened::Failed(reason) => return Err(RunError::Failed(reason)),
+        }
+        Ok(())
+    }
+
+    fn name_of(&self, sink: SinkId) -> Arc<str> {
+        self.names.get(sink.0 as usize).cloned().unwrap_or_default()
+    }
+
+    fn sink_down(&mut self, sink: SinkId, reason: &str) {
+        let name = self.name_of(sink);
+        tracing::error!(sink = %name, reason, "the sink takes nothing; its lanes wait, nothing is lost");
+        self.health.set(&format!("sink {name}"), Some(reason));
+        if let Some(metrics) = self.sink_metrics.get(sink.0 as usize) {
+            metrics.up.set(0.0);
+        }
+    }
+
+    fn sink_up(&mut self, sink: SinkId) {
+        let name = self.name_of(sink);
+        tracing::info!(sink = %name, "the sink takes items again");
+        self.health.set(&format!("sink {name}"), None);
+        if let Some(metrics) = self.sink_metrics.get(sink.0 as usize) {
+            metrics.up.set(1.0);
+        }
+    }
+
+    /// Does what the dispatcher has decided.
+    fn execute(&mut self) {
+        while let Some(command) = self.dispatcher.next_command() {
+            match command {
+                Command::OpenReader { reader, shard, from, pause } => {
+                    let (grants, inbox) = from_dispatcher();
+                    self.readers.insert(reader, grants);
+                    self.open_reader(reader, shard, from, pause, inbox);
+                }
+                Command::Read { reader, sinks, until } => {
+                    if let Some(grants) = self.readers.get(&reader) {
+                        // A reader that has failed has said so: the run is about to end.
+                        let _ = grants.send(Grant { sinks, until });
+                    }
+                }
+                Command::CloseReader(reader) => {
+                    self.readers.remove(&reader);
+                }
+                Command::OpenLane { sink, lane, key, epoch, seal } => {
+                    self.to_sink(sink, ToSink::Open { lane, key, epoch, seal });
+                }
+                Command::Submit { sink, batch } => self.to_sink(sink, ToSink::Submit(batch)),
+                Command::Tell { sink, lane, epoch, what } => self.to_sink(sink, ToSink::Tell { lane, epoch, what }),
+                Command::Commit(states) => {
+                    // One commit at a time: there is room, unless the store's task has ended and said so.
+                    let _ = self.store.try_send(states);
+                }
+            }
+        }
+    }
+
+    fn to_sink(&self, sink: SinkId, word: ToSink) {
+        if let Some(inbox) = self.sinks.get(sink.0 as usize) {
+            // A sink's task that has ended is found by `join_next`, and ends the run.
+            let _ = inbox.send(word);
+        }
+    }
+
+    fn open_reader(
+        &mut self,
+        id: ReaderId,
+        shard: ShardId,
+        from: crate::source::StartAt,
+        pause: Duration,
+        grants: mpsc::UnboundedReceiver<Grant>,
+    ) {
+        let Some(source) = self.sources.get(&shard.source) else { return };
+        let task = ReaderTask {
+            id,
+            from,
+            pause,
+            reopen: Arc::clone(&source.reopen),
+            region: source.region.clone(),
+            core: Arc::clone(&self.core),
+            inventory: Arc::clone(&self.inventory),
+            tally: Arc::clone(&source.tally),
+            shard,
+        };
+        let events = self.events.clone();
+        self.tasks.spawn(async move {
+            task.run(grants, events).await;
+            Ok(())
+        });
+    }
+
+    /// Brings metrics and health up to date.
+    fn show(&mut self) {
+        self.health.heartbeat();
+        let load = self.dispatcher.load();
+        lanes("open").set(load.lanes as f64);
+        self.core_metrics.checkpoint_age_seconds.set(self.last_commit.elapsed().as_secs_f64());
+        self.core_metrics.inventory_connections.set(self.inventory.snapshot().connections.len() as f64);
+        for (index, (metrics, account)) in self.sink_metrics.iter().zip(self.dispatcher.accounts()).enumerate() {
+            metrics.open_records.set(load.open_records.get(index).copied().unwrap_or(0) as f64);
+            metrics.delivered.absolute(account.settled);
+            metrics.bytes.absolute(account.bytes);
+            metrics.filtered.absolute(account.filtered);
+            metrics.rewinds.absolute(account.rewinds);
+        }
+    }
+
+    /// Closes the sinks and says how it went.
+    async fn stop(mut self, outcome: Result<bool, RunError>) -> Result<Report, RunError> {
+        self.show();
+        let report = Report {
+            finished: outcome.as_ref().copied().unwrap_or(false),
+            totals: self.totals.lock().unwrap_or_else(PoisonError::into_inner).clone(),
+            sinks: self.names.iter().cloned().zip(self.dispatcher.accounts().iter().copied()).collect(),
+        };
+        outcome?;
+        // Closing the channels ends readers, sinks and store; a source or a stuck call is aborted below.
+        let Engine { readers, sinks, store, inbox, events, mut tasks, grace, .. } = self;
+        drop((readers, sinks, store, inbox, events));
+        let closed = tokio::time::timeout(grace, async {
+            while let Some(ended) = tasks.join_next().await {
+                task_ended(ended)?;
+            }
+            Ok(())
+        });
+        match closed.await {
+            Ok(result) => result?,
+            Err(_) => tracing::warn!("not everything could be closed in time; what is not remembered is read again"),
+        }
+        Ok(report)
+    }
+}
+
+fn task_ended(ended: Result<Result<(), String>, tokio::task::JoinError>) -> Result<(), RunError> {
+    match ended {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(reason)) => Err(RunError::Failed(reason)),
+        Err(error) if error.is_cancelled() => Ok(()),
+        Err(error) => Err(RunError::Failed(format!("a task ended abnormally ({error}); please report this"))),
+    }
+}
+
+async fn until(deadline: Option<tokio::time::Instant>) {
+    match deadline {
+        Some(deadline) => tokio::time::sleep_until(deadline).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// A source's task: passes on what it announces.
+async fn announce(name: Arc<str>, mut source: Box<dyn Source>, events: mpsc::Sender<Happened>) -> Result<(), String> {
+    let mut backoff = Backoff::new(0);
+    loop {
+        let happened = tokio::select! {
+            announced = source.next() => match announced {
+                Ok(Some(event)) => {
+                    backoff = Backoff::new(0);
+                    Happened::Shard(event, Arc::clone(&name))
+                }
+                Ok(None) => Happened::SourceDone,
+                Err(SourceError::Retry(reason)) => {
+                    tracing::warn!(source = %name, reason, "the source cannot list its shards; it is tried again");
+                    tokio::time::sleep(backoff.next()).await;
+                    continue;
+                }
+                Err(SourceError::Fatal(reason)) => Happened::Failed(format!("source `{name}`: {reason}")),
+            },
+            () = events.closed() => return Ok(()),
+        };
+        let last = matches!(happened, Happened::SourceDone | Happened::Failed(_));
+        if events.send(happened).await.is_err() || last {
+            return Ok(());
+        }
+    }
+}
+
+/// The store's task: commits one set of states after the other, each until it is remembered.
+async fn commit_all(
+    mut store: Box<dyn CheckpointStore>,
+    mut commits: mpsc::Receiver<Vec<(LaneKey, LaneState)>>,
+    events: mpsc::Sender<Happened>,
+) -> Result<(), String> {
+    let seconds = CoreMetrics::new().checkpoint_commit_seconds;
+    while let Some(states) = commits.recv().await {
+        let mut backoff = Backoff::new(1);
+        let began = Instant::now();
+        loop {
+            let happened = match store.commit(states.clone()).await {
+                Ok(()) => Happened::Committed,
+                Err(StoreError::Retry(reason)) => Happened::StoreDown(reason),
+                Err(StoreError::Fenced(reason)) => Happened::Failed(reason),
+            };
+            let again = matches!(happened, Happened::StoreDown(_));
+            if events.send(happened).await.is_err() {
+                return Ok(());
+            }
+            if !again {
+                break;
+            }
+            tokio::time::sleep(backoff.next()).await;
+        }
+        seconds.record(began.elapsed().as_secs_f64());
+    }
+    Ok(())
+}

@@ -1,0 +1,121 @@
+//! What a run has seen and done: metrics as it goes, totals for the closing table.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
+
+use crate::core::Counts;
+use crate::event::Kind;
+use crate::source::{Position, Record, ShardId};
+use crate::telemetry::metrics::{CoreMetrics, SinkMetrics, SourceMetrics};
+use crate::telemetry::rate_limit::RateLimit;
+
+/// One log line for each reason in this time; the rest is counted in the next one.
+const LOG_INTERVAL: Duration = Duration::from_secs(10);
+
+/// What was read in a run. Repeats, after a crash or a rewind, count again.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Totals {
+    /// Records.
+    pub records: u64,
+    /// Their bytes.
+    pub record_bytes: u64,
+    /// Control messages among them.
+    pub control: u64,
+    /// Records that could not be read, by reason.
+    pub unreadable: BTreeMap<&'static str, u64>,
+    /// Events by kind, in the order of [`Kind::ALL`].
+    pub events: [u64; Kind::ALL.len()],
+    /// Lookups that found no connection.
+    pub misses: u64,
+    /// Gaps in shards.
+    pub gaps: u64,
+}
+
+impl Totals {
+    fn add(&mut self, counts: &Counts) {
+        self.records += counts.records;
+        self.record_bytes += counts.record_bytes;
+        self.control += counts.control;
+        self.misses += counts.misses;
+        for (reason, _) in &counts.unreadable {
+            *self.unreadable.entry(reason).or_default() += 1;
+        }
+        for (sum, count) in self.events.iter_mut().zip(counts.events) {
+            *sum += count;
+        }
+    }
+}
+
+/// One source's tally; its readers share it.
+#[derive(Debug)]
+pub(super) struct SourceTally {
+    source: Arc<str>,
+    metrics: SourceMetrics,
+    core: CoreMetrics,
+    sinks: Arc<[SinkMetrics]>,
+    totals: Arc<Mutex<Totals>>,
+    log: Mutex<RateLimit>,
+}
+
+impl SourceTally {
+    pub(super) fn new(source: &Arc<str>, sinks: Arc<[SinkMetrics]>, totals: Arc<Mutex<Totals>>) -> SourceTally {
+        SourceTally {
+            source: Arc::clone(source),
+            metrics: SourceMetrics::new(source),
+            core: CoreMetrics::new(),
+            sinks,
+            totals,
+            log: Mutex::new(RateLimit::new(LOG_INTERVAL)),
+        }
+    }
+
+    /// Counts a piece.
+    pub(super) fn count(&self, counts: &Counts) {
+        self.metrics.records_read.increment(counts.records);
+        self.metrics.record_bytes_read.increment(counts.record_bytes);
+        self.metrics.control_messages.increment(counts.control);
+        self.core.inventory_misses.increment(counts.misses);
+        for (kind, count) in Kind::ALL.iter().zip(counts.events) {
+            self.core.events(*kind, count);
+            if *kind == Kind::Unparsed {
+                self.core.unparsed.increment(count);
+            }
+        }
+        for (sink, count) in self.sinks.iter().zip(&counts.passed_unknown) {
+            sink.passed_unknown.increment(*count);
+        }
+        for (reason, detail) in &counts.unreadable {
+            self.metrics.unreadable(reason);
+            self.warn(reason, detail, "a record cannot be read; it goes to the dead letters");
+        }
+        self.totals.lock().unwrap_or_else(PoisonError::into_inner).add(counts);
+    }
+
+    /// A record was processed: the source's lag is the age of its arrival.
+    pub(super) fn read_to(&self, record: &Record) {
+        if let (Some(arrival), Ok(now)) = (record.arrival, SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)) {
+            self.metrics.lag_seconds.set((now.as_secs_f64() - arrival.0 as f64 / 1000.0).max(0.0));
+        }
+    }
+
+    /// Records that should be there are gone.
+    pub(super) fn gap(&self, shard: &ShardId, after: Option<Position>, reason: &str) {
+        self.metrics.gaps.increment(1);
+        self.totals.lock().unwrap_or_else(PoisonError::into_inner).gaps += 1;
+        tracing::error!(source = %self.source, shard = %shard.shard, after = ?after, reason, "records are gone from the shard before they were read");
+    }
+
+    /// A call to the source failed and will be tried again.
+    pub(super) fn error(&self, shard: &ShardId, reason: &str) {
+        self.metrics.errors.increment(1);
+        self.warn("source_error", &format!("shard {}: {reason}", shard.shard), "reading failed; it is tried again");
+    }
+
+    fn warn(&self, reason: &str, detail: &str, message: &str) {
+        let line = self.log.lock().unwrap_or_else(PoisonError::into_inner).note(reason, Instant::now());
+        if let Some(line) = line {
+            tracing::warn!(source = %self.source, reason, detail, suppressed = line.suppressed, "{message}");
+        }
+    }
+}

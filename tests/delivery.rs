@@ -1,0 +1,47 @@
+//! The dispatcher against model readers, sinks and stores: one thread, one seed, no clock.
+//!
+//! A seed drives everything: shards that split, records of no or many items, pieces that end within a record,
+//! sinks that settle late and out of order, forget receipts, ask for seals; stores that answer late; crashes at
+//! any step. What is checked are the invariants of the design, by their numbers.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests may panic")]
+
+#[path = "delivery/model.rs"]
+mod model;
+
+use model::{Faults, World};
+
+fn check(faults: Faults, seeds: std::ops::Range<u64>) {
+    for seed in seeds {
+        let outcome = std::panic::catch_unwind(|| World::new(seed, faults).run());
+        if let Err(panic) = outcome {
+            eprintln!("failing seed: {seed} with {faults:?}");
+            std::panic::resume_unwind(panic);
+        }
+    }
+}
+
+#[test]
+fn everything_is_delivered_when_nothing_fails() {
+    check(Faults::default(), 0..100);
+}
+
+#[test]
+fn sinks_that_settle_out_of_order_and_forget_receipts_lose_nothing() {
+    check(Faults { forget: true, ..Faults::default() }, 0..200);
+}
+
+#[test]
+fn crashes_at_any_step_repeat_but_lose_nothing() {
+    check(Faults { crash: true, ..Faults::default() }, 0..200);
+}
+
+#[test]
+fn everything_at_once() {
+    check(Faults { crash: true, forget: true, drain: true, gone: false }, 0..400);
+}
+
+#[test]
+fn a_shard_that_vanishes_holds_nothing_up() {
+    check(Faults { gone: true, forget: true, ..Faults::default() }, 0..100);
+}
