@@ -114,3 +114,6 @@ impl Inventory {
         self.current.store(Arc::new(snapshot));
     }
 }
+
+#[cfg(test)]
+mod tests;

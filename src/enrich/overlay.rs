@@ -29,20 +29,21 @@ impl Overlay {
     pub fn parse(bytes: &[u8]) -> Result<Overlay, OverlayError> {
         let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
         let mut reader = csv::ReaderBuilder::new().flexible(true).trim(csv::Trim::All).from_reader(bytes);
-        let header = reader.headers().map_err(|error| damage(&error))?.clone();
+        let header = reader.headers().map_err(|error| damage(&error, bytes))?.clone();
         let id_column = id_column(&header)?;
         let mut connections = HashMap::new();
-        let mut lines: HashMap<String, u64> = HashMap::new();
+        let mut rows: HashMap<String, u64> = HashMap::new();
         for row in reader.records() {
-            let row = row.map_err(|error| damage(&error))?;
+            let row = row.map_err(|error| damage(&error, bytes))?;
             if row.iter().all(str::is_empty) {
                 continue;
             }
-            let line = row.position().map_or(0, csv::Position::line);
-            let id = row_id(&row, &header, id_column).map_err(|problem| OverlayError { line, problem })?;
-            if let Some(first) = lines.insert(id.to_owned(), line) {
-                let problem = format!("the connection of line {first} again; keep one row a connection");
-                return Err(OverlayError { line, problem });
+            let start = row.position().map_or(0, csv::Position::byte);
+            let refuse = |problem| OverlayError { line: line_of(bytes, start), problem };
+            let id = row_id(&row, &header, id_column).map_err(refuse)?;
+            if let Some(first) = rows.insert(id.to_owned(), start) {
+                let first = line_of(bytes, first);
+                return Err(refuse(format!("the connection of line {first} again; keep one row a connection")));
             }
             connections.insert(id.to_owned(), tags(&row, &header, id_column));
         }
@@ -92,13 +93,21 @@ fn tags(row: &csv::StringRecord, header: &csv::StringRecord, id_column: usize) -
         .collect()
 }
 
-fn damage(error: &csv::Error) -> OverlayError {
-    let line = error.position().map_or(1, csv::Position::line);
+fn damage(error: &csv::Error, bytes: &[u8]) -> OverlayError {
     let problem = match error.kind() {
         csv::ErrorKind::Utf8 { .. } => "not UTF-8; save the file as `CSV UTF-8`",
         _ => "not CSV; save the file as comma-separated values",
     };
-    OverlayError { line, problem: problem.into() }
+    OverlayError { line: line_of(bytes, error.position().map_or(0, csv::Position::byte)), problem: problem.into() }
+}
+
+/// The line of the row whose reading began at `start`. The reader's own line numbers do not count blank lines
+/// and the second half of `\r\n` that lie before the row.
+fn line_of(bytes: &[u8], start: u64) -> u64 {
+    let start = usize::try_from(start).unwrap_or(usize::MAX).min(bytes.len());
+    let (before, rest) = bytes.split_at(start);
+    let blank = rest.iter().take_while(|byte| matches!(byte, b'\r' | b'\n'));
+    1 + before.iter().chain(blank).filter(|byte| **byte == b'\n').count() as u64
 }
 
 #[cfg(test)]
@@ -145,6 +154,12 @@ mod tests {
             "line 2: 3 cells where the header has 2; put cells that contain commas in quotes",
         );
         check("connection_id,a\n,x\n", "line 2: no `connection_id`; fill it in or delete the row");
+    }
+
+    #[test]
+    fn lines_are_counted_as_an_editor_counts_them() {
+        check("connection_id,a\r\nvpn-1,x\r\n\r\n,y\r\n", "line 4: no `connection_id`; fill it in or delete the row");
+        check("connection_id,a\nvpn-1,\"x\ny\"\n,y\n", "line 4: no `connection_id`; fill it in or delete the row");
     }
 
     #[test]
