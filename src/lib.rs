@@ -9,10 +9,10 @@
 
 pub mod source;
 
-pub mod core;
+//C pub mod core;
 pub mod decode;
 pub mod event;
-pub mod normalize;
+//C pub mod normalize;
 pub mod enrich;
 pub mod route;
 pub mod encode;
@@ -21,7 +21,7 @@ pub mod delivery;
 pub mod sink;
 pub mod checkpoint;
 
-pub mod pipeline;
+//C pub mod pipeline;
 
 pub mod config;
 pub mod telemetry;

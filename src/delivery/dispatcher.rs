@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::lane::{Lane, Phase, Standing};
-use super::readers::Readers;
+use super::readers::{Reader, Readers};
 use super::{
     Abandoned, At, BatchId, Epoch, Frontier, LaneBatch, LaneId, LaneKey, LaneState, Piece, ReaderId, Receipt, Seal,
     Settlement, SinkId,
@@ -318,6 +318,7 @@ impl Dispatcher {
             next_seal: None,
             awaiting: None,
             barrier_sent: false,
+            flush_sent: false,
             rewinds: 0,
         });
         id
@@ -399,7 +400,10 @@ impl Dispatcher {
         }
         self.leave_reader(lane);
         self.lanes[lane].phase = Phase::Ending;
-        self.tell(lane, Tell::Finish);
+        // "Nothing more will come" must not overtake a batch that the sink has not admitted.
+        if self.lanes[lane].awaiting.is_none() {
+            self.tell(lane, Tell::Finish);
+        }
         self.finish_if_resolved(lane);
     }
 
@@ -452,6 +456,7 @@ impl Dispatcher {
         state.phase = Phase::Idle;
         state.awaiting = None;
         state.barrier_sent = false;
+        state.flush_sent = false;
         state.rewinds += 1;
         let (sink, shard) = (state.sink.0 as usize, state.shard);
         self.accounts[sink].rewinds += 1;
@@ -478,9 +483,9 @@ impl Dispatcher {
         reader.buffered_to = buffered_to;
         if let Some(last) = piece.records.last() {
             reader.mid_record = !last.done;
-            if last.done {
-                reader.at = StartAt::After(last.position);
-            }
+        }
+        if let Some(done) = piece.records.iter().rev().find(|record| record.done) {
+            reader.at = StartAt::After(done.position);
         }
         for lane in lanes {
             self.take_piece(lane.0 as usize, id, &mut piece);
@@ -550,20 +555,33 @@ impl Dispatcher {
                 self.grant(id);
             }
         }
+        self.flush_full_lanes(shard);
+    }
+
+    /// A sink may be gathering a chunk: where nothing more can be read, it has to do with what it has.
+    fn flush_full_lanes(&mut self, shard: usize) {
+        for lane in self.lane_indexes(shard) {
+            let state = &mut self.lanes[lane];
+            let full = matches!(state.phase, Phase::Reading(_)) && state.awaiting.is_none() && state.is_full(self.options.open_records);
+            if full && !std::mem::replace(&mut state.flush_sent, true) {
+                self.tell(lane, Tell::Flush);
+            }
+        }
     }
 
     fn may_read(&self, id: ReaderId) -> bool {
-        let has_room = |lanes: &[LaneId]| {
-            lanes.iter().all(|lane| {
-                let lane = &self.lanes[lane.0 as usize];
-                lane.awaiting.is_none() && lane.frontier.open_records() < self.options.open_records
-            })
-        };
-        let ready = self
-            .readers
-            .get(id)
-            .is_some_and(|reader| reader.in_flight.is_none() && !reader.lanes.is_empty() && has_room(&reader.lanes));
-        ready && !self.readers.is_awaited(id, |other| other.in_flight.is_some() || has_room(&other.lanes))
+        let ready = self.readers.get(id).is_some_and(|reader| {
+            reader.in_flight.is_none() && !reader.lanes.is_empty() && self.has_room(reader)
+        });
+        ready && !self.readers.is_awaited(id, |other| other.in_flight.is_some() || self.has_room(other))
+    }
+
+    fn has_room(&self, reader: &Reader) -> bool {
+        reader.lanes.iter().all(|lane| {
+            let lane = &self.lanes[lane.0 as usize];
+            // A record that has begun is read to its end: no sink could settle half of it. Its size is bounded.
+            lane.awaiting.is_none() && (reader.mid_record || !lane.is_full(self.options.open_records))
+        })
     }
 
     fn grant(&mut self, id: ReaderId) {
@@ -579,11 +597,15 @@ impl Dispatcher {
     /// A sink took a batch: the lane may bring the next one.
     pub fn admitted(&mut self, lane: LaneId, batch: BatchId) {
         let Some(state) = self.lanes.get_mut(lane.0 as usize) else { return };
-        if state.awaiting == Some(batch) {
-            state.awaiting = None;
-            let shard = state.shard;
-            self.pump(shard);
+        if state.awaiting != Some(batch) {
+            return;
         }
+        state.awaiting = None;
+        let (shard, ending) = (state.shard, state.phase == Phase::Ending);
+        if ending {
+            self.tell(lane.0 as usize, Tell::Finish);
+        }
+        self.pump(shard);
     }
 
     /// A sink settled items. Void if they belong to an older epoch.
@@ -592,6 +614,7 @@ impl Dispatcher {
         let Some(lane) = self.lanes.get_mut(index).filter(|lane| lane.epoch == settlement.epoch) else { return };
         lane.frontier.settle(settlement);
         lane.barrier_sent = false;
+        lane.flush_sent = false;
         lane.rewinds = 0;
         let (sink, shard, turned) = (lane.sink.0 as usize, lane.shard, lane.turn_seal());
         self.accounts[sink].settled += settlement.count();

@@ -105,11 +105,18 @@ pub(super) struct Lane {
     pub awaiting: Option<BatchId>,
     /// A barrier was sent and nothing has settled since.
     pub barrier_sent: bool,
+    /// A flush was asked for and nothing has settled since.
+    pub flush_sent: bool,
     /// Rewinds without a settlement in between, for the pause before the next try.
     pub rewinds: u32,
 }
 
 impl Lane {
+    /// Whether as many records are open as may be.
+    pub(super) fn is_full(&self, open_records: usize) -> bool {
+        self.frontier.open_records() >= open_records
+    }
+
     /// How far everything is settled.
     pub(super) fn resolved(&self) -> At {
         match self.frontier.resolved() {

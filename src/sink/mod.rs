@@ -21,6 +21,9 @@ pub enum Tell {
     SealCommitted,
     /// A checkpoint is due: make durable what can be, and settle it.
     Barrier,
+    /// The lane can read no further until something settles: settle what there is, however little. A chunk
+    /// is cut after its last whole record.
+    Flush,
     /// Nothing more will come for this lane: deliver and settle all of it.
     Finish,
 }

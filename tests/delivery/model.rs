@@ -63,7 +63,11 @@ struct ModelLane {
     batches: BTreeMap<usize, LaneBatch>,
     seal: Option<Seal>,
     asked: bool,
+    /// Nothing more comes for now, or at all.
+    flush: bool,
     finish: bool,
+    /// Records up to here are whole.
+    whole_to: u64,
 }
 
 /// See the module.
@@ -150,7 +154,8 @@ impl World {
             }
             self.step(faulty);
         }
-        panic!("not finished: {:?} {:?}", self.dispatcher.load(), self.store);
+        let readers: Vec<_> = self.readers.iter().map(|(id, reader)| (*id, reader.shard, reader.next, reader.half)).collect();
+        panic!("not finished: {:?} readers {readers:?} grants {:?} {:#?}", self.dispatcher.load(), self.grants, self.dispatcher);
     }
 
     fn step(&mut self, faulty: bool) {
@@ -263,6 +268,9 @@ impl World {
                 let position = batch.encoded.records[item.record as usize].position.to_string().parse().unwrap();
                 lane.pending.push(Pending { position, id: item.id.0, batch: number, index });
             }
+            if let Some(whole) = batch.encoded.records.iter().rev().find(|record| record.done) {
+                lane.whole_to = whole.position.to_string().parse().unwrap();
+            }
             lane.batches.insert(number, batch);
         }
         self.dispatcher.admitted(lane_id, batch_id);
@@ -311,19 +319,22 @@ impl World {
             return;
         }
         let last = lane.pending.iter().map(|pending| pending.position).max().unwrap();
-        // The last record may go on in the next piece, unless nothing more will come.
         let end = match &lane.seal {
             Some(seal) => seal.end.to_string().parse().unwrap(),
-            None if lane.finish => last,
-            None => match lane.pending.iter().map(|pending| pending.position).filter(|at| *at < last).max() {
-                Some(end) if enough => end,
-                _ => return,
-            },
+            None if !enough && !lane.flush && !lane.finish => return,
+            // The last record may go on in the next piece: a chunk ends with a whole one.
+            None => {
+                match lane.pending.iter().map(|pending| pending.position).filter(|at| *at <= lane.whole_to).max() {
+                    Some(end) => end,
+                    None => return,
+                }
+            }
         };
-        if lane.seal.is_some() && last <= end && !lane.finish {
-            // A rebuilt chunk must hold all of its records: wait for what comes after it.
+        if lane.seal.is_some() && last <= end && lane.whole_to < end && !lane.finish {
+            // A rebuilt chunk must hold all of its records.
             return;
         }
+        lane.flush = false;
         let start = lane.pending.iter().map(|pending| pending.position).min().unwrap();
         let name = format!("{:?}-{start}", lane.key.as_ref().unwrap());
         let seal = lane.seal.clone().unwrap_or_else(|| Seal {
@@ -415,6 +426,11 @@ impl World {
                 self.inboxes[key.0].retain(|batch| batch.lane != key.1);
             }
             Tell::SealCommitted => self.publish(key),
+            Tell::Flush => {
+                if let Some(lane) = self.lanes.get_mut(&key) {
+                    lane.flush = true;
+                }
+            }
             Tell::Finish => {
                 if let Some(lane) = self.lanes.get_mut(&key) {
                     lane.finish = true;
