@@ -90,6 +90,9 @@ const _: () = assert!(Action::ALL.len() <= 64 && Kind::ALL.len() <= 64, "the bit
 /// The place of "no transition" in the bit set of transitions.
 const NO_TRANSITION: u64 = 1 << Transition::ALL.len();
 
+/// The values that a key may have, sorted; none: any.
+type Allowed = Box<[Box<str>]>;
+
 /// A compiled condition.
 #[derive(Clone, Debug)]
 struct Test {
@@ -97,11 +100,10 @@ struct Test {
     actions: u64,
     transitions: u64,
     min_severity: Severity,
-    /// Sorted; empty: any.
-    accounts: Box<[Box<str>]>,
-    regions: Box<[Box<str>]>,
-    connections: Box<[Box<str>]>,
-    tags: Box<[(Box<str>, Box<[Box<str>]>)]>,
+    accounts: Allowed,
+    regions: Allowed,
+    connections: Allowed,
+    tags: Box<[(Box<str>, Allowed)]>,
 }
 
 impl Test {
@@ -186,7 +188,7 @@ fn bits(places: impl Iterator<Item = u32>) -> u64 {
     if set == 0 { u64::MAX } else { set }
 }
 
-fn sorted(texts: &[String]) -> Box<[Box<str>]> {
+fn sorted(texts: &[String]) -> Allowed {
     let mut texts: Vec<Box<str>> = texts.iter().map(|text| text.as_str().into()).collect();
     texts.sort_unstable();
     texts.dedup();

@@ -211,7 +211,8 @@ mod tests {
         let schema = schemars::schema_for!(Event<'static>);
         let mut names: Vec<_> = schema.get("properties").unwrap().as_object().unwrap().keys().collect();
         let mut reserved = JsonFormat::RESERVED.to_vec();
-        (names.sort(), reserved.sort_unstable());
+        names.sort();
+        reserved.sort_unstable();
         assert_eq!(names, reserved);
     }
 

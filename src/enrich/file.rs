@@ -20,7 +20,7 @@ use super::overlay::Overlay;
 use super::{Inventory, Snapshot, join};
 use crate::event::Millis;
 
-/// Files in a folder: 5 answers of 1,000 accounts in 20 Regions.
+/// Files in a folder, and folders: 5 answers of 1,000 accounts in 20 Regions.
 pub const MAX_FILES: usize = 100_000;
 /// Size of one file: an answer has about 3 KiB a connection, so some 80,000 connections.
 pub const MAX_FILE_BYTES: u64 = 256 << 20;
@@ -246,11 +246,12 @@ fn walk(
         };
         if metadata.is_dir() {
             walk(root, &path, depth + 1, visited, files)?;
-        } else if path.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("json")) {
+        } else if metadata.is_file() && path.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("json")) {
             files.push((path, metadata.modified().ok(), metadata.len()));
         }
-        if files.len() > MAX_FILES {
-            return Err(InventoryError::new(root, format!("more than {MAX_FILES} files; name a smaller folder")));
+        if files.len().max(visited.len()) > MAX_FILES {
+            let problem = format!("more than {MAX_FILES} files or folders; name a smaller folder");
+            return Err(InventoryError::new(root, problem));
         }
     }
     Ok(())

@@ -4,7 +4,7 @@
 //! [`Inventory`]. Secrets (pre-shared keys, the customer gateway configuration) are not even deserialized.
 //!
 //! The way of the data: [`answers`] reads what the AWS CLI printed, [`overlay`] a CSV beside it, [`join()`]
-//! makes a [`Snapshot`] of both, [`file`] does so again when files change, and [`enrich`] borrows from it.
+//! makes a [`Snapshot`] of both, [`mod@file`] does so again when files change, and [`enrich`] borrows from it.
 
 pub mod answers;
 pub mod file;
