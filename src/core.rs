@@ -296,14 +296,12 @@ impl Core {
 
     fn dead_letter(&self, from: From<'_>, record: &Record, error: &DecodeError, out: &mut Output) {
         out.counts.unreadable.push((error.reason(), error.to_string()));
-        let ShardId { source, stream, shard, .. } = from.shard;
-        let id = normalize::id::of_position(&mut Vec::new(), source, stream, shard, record.position);
-        let letter = DeadLetter::of_record(id, error.reason(), &error.to_string(), from.shard, record);
+        let letter = DeadLetter::of_record(from.shard, record, error.reason(), error.to_string());
         for (sink, (format, _)) in self.sinks.iter().enumerate() {
             if out.wanted[sink] && self.formats[*format] == Format::DeadLetter {
                 letter.encode(&mut out.buffers[*format].bytes);
                 let time = record.arrival.unwrap_or_default();
-                let item = out.push(*format, id, (time, Kind::Unparsed, Action::Unparsed, Severity::Error));
+                let item = out.push(*format, letter.id, (time, Kind::Unparsed, Action::Unparsed, Severity::Error));
                 out.own(sink, item);
             }
         }

@@ -22,7 +22,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-pub use self::assemble::{AssembleError, Inputs, assemble};
+pub use self::assemble::{AssembleError, DEAD_LETTERS, Inputs, assemble};
 use self::backoff::Backoff;
 use self::reader::{Grant, ReaderTask};
 use self::sink::{SinkTask, ToSink};
@@ -35,6 +35,7 @@ use crate::delivery::{
     Settlement, SinkId,
 };
 use crate::enrich::Inventory;
+use crate::enrich::file::FileInventory;
 use crate::sink::Sink;
 use crate::source::{Reopen, ShardEvent, ShardId, Source, SourceError};
 use crate::telemetry::health::{self, Health};
@@ -75,6 +76,17 @@ pub struct Parts {
     pub shutdown_grace: Duration,
     /// What `/readyz` and `/healthz` show.
     pub health: Health,
+    /// What runs beside it.
+    pub background: Vec<Background>,
+}
+
+/// Something that runs beside the pipeline and ends with it.
+pub enum Background {
+    /// Looks for changes of the inventory's files.
+    Watch(FileInventory, Duration),
+    /// Serves `/metrics`, `/healthz` and `/readyz`.
+    #[cfg(feature = "status")]
+    Status(tokio::net::TcpListener, crate::telemetry::metrics::Metrics),
 }
 
 /// How a run ended.
@@ -140,6 +152,8 @@ struct Engine {
     interval: Duration,
     grace: Duration,
     last_commit: Instant,
+    /// Ends what runs beside it.
+    ending: CancellationToken,
 }
 
 /// What a reader of a source needs.
@@ -181,6 +195,11 @@ impl Engine {
             sources.insert(Arc::clone(&name), SourceParts { reopen: source.reopen(), region, tally });
             tasks.spawn(announce(name, source, events.clone()));
         }
+        let ending = CancellationToken::new();
+        for part in parts.background {
+            let (inventory, health) = (Arc::clone(&parts.inventory), parts.health.clone());
+            tasks.spawn(beside(part, inventory, health, ending.clone()));
+        }
         parts.health.set(health::STARTING, None);
         Ok(Engine {
             dispatcher,
@@ -201,6 +220,7 @@ impl Engine {
             interval: parts.checkpoint_interval,
             grace: parts.shutdown_grace,
             last_commit: Instant::now(),
+            ending,
         })
     }
 
@@ -382,6 +402,7 @@ impl Engine {
             totals: self.totals.lock().unwrap_or_else(PoisonError::into_inner).clone(),
             sinks: self.names.iter().cloned().zip(self.dispatcher.accounts().iter().copied()).collect(),
         };
+        self.ending.cancel();
         outcome?;
         // Closing the channels ends readers, sinks and store; a source or a stuck call is aborted below.
         let Engine { readers, sinks, store, inbox, events, mut tasks, grace, .. } = self;
@@ -406,6 +427,25 @@ fn task_ended(ended: Result<Result<(), String>, tokio::task::JoinError>) -> Resu
         Ok(Err(reason)) => Err(RunError::Failed(reason)),
         Err(error) if error.is_cancelled() => Ok(()),
         Err(error) => Err(RunError::Failed(format!("a task ended abnormally ({error}); please report this"))),
+    }
+}
+
+async fn beside(
+    part: Background,
+    inventory: Arc<Inventory>,
+    health: Health,
+    ending: CancellationToken,
+) -> Result<(), String> {
+    match part {
+        Background::Watch(files, refresh) => {
+            files.watch(inventory, refresh, ending).await;
+            Ok(())
+        }
+        #[cfg(feature = "status")]
+        Background::Status(listener, metrics) => {
+            let served = crate::telemetry::server::serve(listener, health, metrics, ending).await;
+            served.map_err(|error| format!("the status page ended: {error}"))
+        }
     }
 }
 
