@@ -616,9 +616,12 @@ pub struct Bgp<'a> {
     /// The limit that the message names.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub prefix_limit: Option<u64>,
-    /// The AS in an OPEN message.
+    /// The AS in the peer's OPEN message.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub peer_asn: Option<u32>,
+    /// The AS in AWS's own OPEN message.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub local_asn: Option<u32>,
     /// The AS that AWS expected.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub expected_asn: Option<u32>,

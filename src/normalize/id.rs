@@ -76,10 +76,10 @@ mod tests {
         ]
         .map(|id| id.to_string());
         let pinned = [
-            "PIN0",
-            "PIN1",
-            "PIN2",
-            "PIN3",
+            "d257ddc48f1a170c54b936b879a3db98",
+            "735c9276654dafc677cb0d32bd160d6e",
+            "fa83902601535daab3352df303308fce",
+            "5a98a8769589d3977b0fd1857fcff333",
         ];
         assert_eq!(got, pinned, "these ids must never change: consumers deduplicate by them");
     }

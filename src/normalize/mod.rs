@@ -1,1 +1,231 @@
-//! x
+//! One log line to one [`Event`]. Cannot fail: what cannot be read becomes an `unparsed` event that keeps
+//! the line.
+//!
+//! Invariants: no earlier event is consulted, so any line may be read again alone; a malformed value is in
+//! no field but in `problems`; a line's meaning comes from the [`table`], which the documentation prints.
+//!
+//! Not here: account, names and tags of the connection (`enrich`), and whether `raw` is written (`encode`).
+
+mod bgp;
+pub mod id;
+mod ike;
+pub mod line;
+mod route_server;
+pub mod stream;
+mod summary;
+pub mod table;
+mod text;
+mod time;
+mod words;
+
+use std::borrow::Cow;
+
+use crate::decode::{LogEvent, LogStream};
+use crate::event::{
+    Action, Bgp, Cloud, Event, EventId, Ike, Kind, Log, Millis, Problem, RouteServer, SCHEMA, SessionState, Tunnel, Vpn,
+};
+use line::Line;
+use stream::{LogType, StreamIdentity};
+use table::Row;
+
+/// Turns one log line into its event.
+///
+/// `identity` is what `stream`'s name says, parsed once a record. `observed` is the record's arrival. `id`
+/// comes from [`id`]. The summary is written into `text`, whose former content does not matter, so that an
+/// event allocates nothing for it. `raw` is always set; `origin` is the caller's to set.
+pub fn normalize<'a>(
+    log: &'a LogEvent<'a>,
+    stream: &'a LogStream<'a>,
+    identity: &StreamIdentity<'a>,
+    observed: Option<Millis>,
+    id: EventId,
+    text: &'a mut String,
+) -> Event<'a> {
+    let raw: &'a str = &log.message;
+    let line = Line::from_json(raw).unwrap_or_else(|| text::read(raw));
+    let mut problems = Vec::new();
+    let time = time::event_time(&line, log.timestamp, observed, &mut problems);
+    let peer = line.resource_arn.text().map(route_server::Peer::parse);
+    let vpn = vpn(&line, &stream.stream, identity, peer.is_some(), &mut problems);
+    let meaning = meaning(&line, identity, &mut problems);
+    let region = peer.as_ref().and_then(|peer| peer.region.clone());
+    let account = peer.as_ref().and_then(|peer| peer.account_id.clone());
+    let cloud = Cloud {
+        provider: "aws",
+        account_id: log.account.as_deref().map(Cow::Borrowed).or(account),
+        account_name: None,
+        region: log.region.as_deref().map(Cow::Borrowed).or(region),
+    };
+    let route_server: Option<RouteServer<'a>> = peer.map(route_server::Peer::into_event);
+    let subject = summary::Subject { vpn: vpn.as_ref(), route_server: route_server.as_ref(), raw };
+    summary::write(text, &meaning, &subject);
+    let Meaning { row, session_state, bgp, ike, .. } = meaning;
+    Event {
+        schema: SCHEMA,
+        id,
+        time,
+        observed,
+        kind: row.kind,
+        action: row.action,
+        transition: row.transition,
+        session_state,
+        severity: row.severity,
+        summary: text,
+        cloud,
+        vpn,
+        route_server,
+        bgp,
+        ike,
+        problems,
+        log: Log {
+            group_name: &stream.group,
+            stream_name: &stream.stream,
+            event_id: &log.id,
+            owner_account_id: &stream.owner,
+        },
+        origin: None,
+        raw: Some(raw),
+    }
+}
+
+/// What a line means, before it is put into an event.
+struct Meaning<'a> {
+    row: &'static Row,
+    session_state: Option<SessionState>,
+    bgp: Option<Bgp<'a>>,
+    ike: Option<Ike<'a>>,
+    details: Option<Cow<'a, str>>,
+}
+
+/// Which of the known logs a line belongs to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Form {
+    Session,
+    Bfd,
+    Route,
+    Ike,
+    Unknown,
+}
+
+/// Both log types may share a log group, so each line is classified by itself; the stream's name only
+/// settles what the line leaves open.
+fn form(line: &Line<'_>, details: Option<&str>, identity: &StreamIdentity<'_>) -> Form {
+    if let Some(log_type) = line.log_type.str() {
+        let known = [("BGPStatus", Form::Session), ("RouteStatus", Form::Route), ("BFDStatus", Form::Bfd)];
+        let found = known.iter().find(|(name, _)| name.eq_ignore_ascii_case(log_type));
+        return found.map_or(Form::Unknown, |(_, form)| *form);
+    }
+    if line.has_ike_key() {
+        return Form::Ike;
+    }
+    let status = line.status.str().unwrap_or_default();
+    if ["ADVERTISED", "UPDATED", "WITHDRAWN"].iter().any(|known| known.eq_ignore_ascii_case(status)) {
+        return Form::Route;
+    }
+    let Some(details) = details else { return Form::Unknown };
+    if words::after(details, "aws-side peer").is_some() {
+        Form::Session
+    } else if table::ike_row(details).is_some() {
+        Form::Ike
+    } else if line.prefix.is_present() && words::after(details, "denied").is_some() {
+        Form::Route
+    } else if identity.log_type == Some(LogType::Ike) {
+        Form::Ike
+    } else {
+        Form::Unknown
+    }
+}
+
+fn meaning<'a>(line: &Line<'a>, identity: &StreamIdentity<'a>, problems: &mut Vec<Problem<'a>>) -> Meaning<'a> {
+    let details = line.details.text();
+    let state = bgp::session_state(&line.status);
+    let nothing = Meaning { row: &table::UNPARSED, session_state: None, bgp: None, ike: None, details: None };
+    match form(line, details.as_deref(), identity) {
+        Form::Session => {
+            let row = match &details {
+                Some(details) => table::session_row(details).unwrap_or(&table::SESSION_OTHER),
+                None => snapshot_row(Kind::BgpSession, state),
+            };
+            let bgp = details.as_ref().map(|details| bgp::session(details, row.action, problems));
+            Meaning { row, session_state: state, bgp, details, ..nothing }
+        }
+        Form::Bfd => Meaning { row: snapshot_row(Kind::BfdSession, state), session_state: state, details, ..nothing },
+        Form::Route => {
+            let (action, bgp) = bgp::route(line, problems);
+            Meaning { row: table::row_of(table::ROUTE, Kind::BgpRoute, action), bgp: Some(bgp), details, ..nothing }
+        }
+        Form::Ike => {
+            let row = details.as_deref().and_then(table::ike_row).unwrap_or(&table::IKE_OTHER);
+            let ike = ike::read(line, details.as_ref(), problems);
+            Meaning { row, session_state: ike::session_state(ike.phase2), ike: Some(ike), details, ..nothing }
+        }
+        Form::Unknown => nothing,
+    }
+}
+
+fn snapshot_row(kind: Kind, state: Option<SessionState>) -> &'static Row {
+    let action: Action = route_server::snapshot(kind, state);
+    table::row_of(table::SNAPSHOT, kind, action)
+}
+
+/// Connection and tunnel: the line's own `resource_id`, else what the stream's name says.
+fn vpn<'a>(
+    line: &Line<'a>,
+    stream_name: &str,
+    identity: &StreamIdentity<'a>,
+    is_route_server: bool,
+    problems: &mut Vec<Problem<'a>>,
+) -> Option<Vpn<'a>> {
+    let Some(resource) = line.resource_id.text() else {
+        return if is_route_server { None } else { known_vpn(identity.connection_id?, identity) };
+    };
+    // The usual case: the stream's name begins with the resource id, so it has been read already.
+    if let Some(rest) = stream_name.strip_prefix(&*resource)
+        && (rest.is_empty() || rest.starts_with("-BGP") || rest.starts_with("-IKE"))
+        && identity.outside_ip.is_some()
+    {
+        return known_vpn(identity.connection_id?, identity);
+    }
+    let own = StreamIdentity::parse(&resource);
+    let Some(connection_id) = own.connection_id else {
+        problems.push(Problem { field: "vpn.connection_id", value: resource });
+        return known_vpn(identity.connection_id?, identity);
+    };
+    let same = identity.connection_id == Some(connection_id);
+    let outside_ip = own.outside_ip.or(identity.outside_ip.filter(|_| same));
+    let connection_id = bgp::part(&resource, connection_id);
+    if own.outside_ip.is_none() && resource.len() > connection_id.len() {
+        problems.push(Problem { field: "vpn.tunnel.outside_ip", value: resource });
+    }
+    Some(bare_vpn(connection_id, outside_ip))
+}
+
+fn known_vpn<'a>(connection_id: &'a str, identity: &StreamIdentity<'a>) -> Option<Vpn<'a>> {
+    Some(bare_vpn(Cow::Borrowed(connection_id), identity.outside_ip))
+}
+
+/// A connection of which nothing but its name and address is known; `enrich` adds the rest.
+fn bare_vpn(connection_id: Cow<'_, str>, outside_ip: Option<std::net::IpAddr>) -> Vpn<'_> {
+    let tunnel = outside_ip.map(|ip| Tunnel {
+        index: None,
+        outside_ip: Some(ip),
+        inside_cidr: None,
+        inside_ipv6_cidr: None,
+    });
+    Vpn {
+        connection_id,
+        name: None,
+        connection_state: None,
+        routing: None,
+        transport: None,
+        transport_attachment_id: None,
+        tunnel,
+        customer_gateway: None,
+        gateway: None,
+        tags: None,
+        inventory: None,
+    }
+}
+
+#[cfg(test)]
+mod tests;

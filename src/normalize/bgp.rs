@@ -1,0 +1,216 @@
+//! BGP: session messages and routes.
+//!
+//! `status` is a snapshot, not an edge; edges come from the table's rows alone.
+
+use std::borrow::Cow;
+use std::str::FromStr;
+
+use ipnet::IpNet;
+
+use super::line::{Line, Scalar};
+use super::words::{after, ip, token_after};
+use crate::event::{Action, AsNumbers, Bgp, Direction, Notification, Problem, SessionState};
+
+/// AWS's word for a session's state.
+pub(crate) fn session_state(status: &Scalar<'_>) -> Option<SessionState> {
+    match status.str()? {
+        status if status.eq_ignore_ascii_case("UP") => Some(SessionState::Up),
+        status if status.eq_ignore_ascii_case("DOWN") => Some(SessionState::Down),
+        _ => None,
+    }
+}
+
+/// What a session's message says, given what it is about.
+pub(crate) fn session<'a>(details: &Cow<'a, str>, action: Action, problems: &mut Vec<Problem<'a>>) -> Bgp<'a> {
+    let mut read = Reader { details, problems };
+    let mut bgp = Bgp {
+        neighbor: read.value("bgp.neighbor", token_after(details, "neighbor"), ip),
+        ..Bgp::default()
+    };
+    match action {
+        Action::Established | Action::Down | Action::StateChanged => {
+            let states = after(details, "changed from").unwrap_or_default();
+            bgp.from_state = token_after(details, "changed from").map(|state| read.state(state));
+            bgp.to_state = token_after(states, "to").map(|state| read.state(state));
+        }
+        Action::HoldTimerExpired | Action::NotificationSent => {
+            bgp.notification = Some(read.notification(Direction::Sent));
+        }
+        Action::NotificationReceived => bgp.notification = Some(read.notification(Direction::Received)),
+        Action::PrefixLimitWarning | Action::PrefixLimitExceeded => {
+            bgp.prefix_count = read.number("bgp.prefix_count", token_after(details, "received"));
+            bgp.prefix_limit = read.number("bgp.prefix_limit", token_after(details, "limit is"));
+        }
+        Action::BadOpen => {
+            bgp.peer_asn = read.number("bgp.peer_asn", token_after(details, "remote AS is"));
+            bgp.expected_asn = read.number("bgp.expected_asn", token_after(details, "expected"));
+        }
+        Action::OpenReceived => {
+            bgp.peer_asn = read.number("bgp.peer_asn", token_after(details, "AS "));
+            read.open(&mut bgp);
+        }
+        Action::OpenSent => {
+            bgp.local_asn = read.number("bgp.local_asn", token_after(details, "AS "));
+            read.open(&mut bgp);
+        }
+        Action::AttributesReceived => {
+            if let Some(path) = after(details, "AS path").map(|path| path.trim_start_matches([':', ' ']).trim_end()) {
+                let path = part(details, path);
+                as_path(&mut bgp, path, read.problems);
+            }
+        }
+        _ => {}
+    }
+    bgp
+}
+
+/// Reads values out of a message; what is malformed goes to the problems.
+struct Reader<'r, 'a> {
+    details: &'r Cow<'a, str>,
+    problems: &'r mut Vec<Problem<'a>>,
+}
+
+impl<'a> Reader<'_, 'a> {
+    fn value<T>(
+        &mut self,
+        field: &'static str,
+        token: Option<&str>,
+        parse: impl Fn(&str) -> Option<T>,
+    ) -> Option<T> {
+        let token = token?;
+        let value = parse(token);
+        if value.is_none() {
+            self.problems.push(Problem { field, value: part(self.details, token) });
+        }
+        value
+    }
+
+    fn number<T: FromStr>(&mut self, field: &'static str, token: Option<&str>) -> Option<T> {
+        self.value(field, token, |token| token.parse().ok())
+    }
+
+    /// One of RFC 4271's states in its usual spelling; any other word as logged.
+    fn state(&self, state: &str) -> Cow<'a, str> {
+        const STATES: [&str; 6] = ["Idle", "Connect", "Active", "OpenSent", "OpenConfirm", "Established"];
+        match STATES.iter().find(|known| known.eq_ignore_ascii_case(state)) {
+            Some(known) => Cow::Borrowed(known),
+            None => part(self.details, state),
+        }
+    }
+
+    /// `6/2 (Cease/Administrative Shutdown)`, or the hold timer's, which has no numbers.
+    fn notification(&mut self, direction: Direction) -> Notification<'a> {
+        if after(self.details, "hold timer expired").is_some() {
+            // RFC 4271 section 6.5: Hold Timer Expired is error code 4, without subcodes.
+            let name = Some(Cow::Borrowed("Hold Timer Expired"));
+            return Notification { direction, code: Some(4), subcode: None, name };
+        }
+        let details = self.details;
+        let rest = after(details, "notification").unwrap_or_default();
+        let numbers = rest.split(|c: char| c.is_whitespace() || c == '(').next().unwrap_or_default();
+        let (code, subcode) = match numbers.split_once('/') {
+            Some((code, subcode)) => (code, Some(subcode)),
+            None => (numbers, None),
+        };
+        let code = Some(code).filter(|code| code.starts_with(|c: char| c.is_ascii_digit()));
+        let name = rest.split_once('(').and_then(|(_, rest)| rest.split_once(')')).map(|(name, _)| name.trim());
+        Notification {
+            direction,
+            code: self.number("bgp.notification.code", code),
+            subcode: self.number("bgp.notification.subcode", subcode),
+            name: name.filter(|name| !name.is_empty()).map(|name| part(details, name)),
+        }
+    }
+
+    /// Hold time and router id of an OPEN message.
+    fn open(&mut self, bgp: &mut Bgp<'a>) {
+        bgp.hold_time_s = self.number("bgp.hold_time_s", token_after(self.details, "holdtime"));
+        bgp.router_id = self.value("bgp.router_id", token_after(self.details, "router-id"), ip);
+    }
+}
+
+/// The action of a route and what the line says about it.
+pub(crate) fn route<'a>(line: &Line<'a>, problems: &mut Vec<Problem<'a>>) -> (Action, Bgp<'a>) {
+    let mut bgp = Bgp::default();
+    bgp.prefix = prefix(&line.prefix, problems);
+    if let Some(path) = line.as_path.text() {
+        as_path(&mut bgp, path, problems);
+    }
+    bgp.local_pref = number("bgp.local_pref", &line.local_pref, problems);
+    bgp.med = number("bgp.med", &line.med, problems);
+    bgp.weight = number("bgp.weight", &line.weight, problems);
+    bgp.next_hop = line.next_hop.text().and_then(|text| {
+        let address = ip(&text);
+        if address.is_none() {
+            problems.push(Problem { field: "bgp.next_hop", value: text });
+        }
+        address
+    });
+    let denied = line.details.text().and_then(|details| denied(&details));
+    let action = match line.status.str().map(str::to_ascii_uppercase).as_deref() {
+        Some("WITHDRAWN") => Action::Withdrawn,
+        Some("ADVERTISED" | "UPDATED") | None if denied.is_some() => Action::Rejected,
+        Some("ADVERTISED") => Action::Advertised,
+        Some("UPDATED") => Action::Updated,
+        _ => Action::Other,
+    };
+    if action == Action::Rejected {
+        bgp.rejected_because = denied;
+    }
+    (action, bgp)
+}
+
+/// Why a route was denied; nothing if it was not.
+fn denied<'a>(details: &Cow<'a, str>) -> Option<Cow<'a, str>> {
+    let rest = after(details, "denied")?;
+    let because = after(rest, "due to").unwrap_or(rest).trim_start_matches(':').trim();
+    let because = because.trim_end_matches(['}', ' ']);
+    Some(part(details, if because.is_empty() { details } else { because }))
+}
+
+/// A prefix with its host bits cleared; that they were set is a problem of its own.
+fn prefix<'a>(value: &Scalar<'a>, problems: &mut Vec<Problem<'a>>) -> Option<IpNet> {
+    let text = value.text()?;
+    let prefix = text.parse::<IpNet>().ok();
+    if prefix.is_none_or(|prefix| prefix != prefix.trunc()) {
+        problems.push(Problem { field: "bgp.prefix", value: text });
+    }
+    prefix.map(|prefix| prefix.trunc())
+}
+
+fn number<'a>(field: &'static str, value: &Scalar<'a>, problems: &mut Vec<Problem<'a>>) -> Option<u64> {
+    let number = value.u64();
+    if let (None, Some(text)) = (number, value.text()) {
+        problems.push(Problem { field, value: text });
+    }
+    number
+}
+
+/// Sets the path, its numbers and its origin. A path of anything but numbers and sets is a problem.
+fn as_path<'a>(bgp: &mut Bgp<'a>, path: Cow<'a, str>, problems: &mut Vec<Problem<'a>>) {
+    if path.is_empty() {
+        return;
+    }
+    let well_formed = path.bytes().all(|byte| byte.is_ascii_digit() || b" {}()[],".contains(&byte))
+        && path.split(|c: char| !c.is_ascii_digit()).all(|asn| asn.is_empty() || asn.parse::<u32>().is_ok());
+    if !well_formed {
+        problems.push(Problem { field: "bgp.as_path", value: path });
+        return;
+    }
+    let numbers = AsNumbers(path.clone());
+    // A route that ends in an AS set was aggregated: its origin is not one AS (RFC 6472).
+    if path.ends_with(|c: char| c.is_ascii_digit()) {
+        bgp.origin_asn = numbers.iter().next_back();
+    }
+    bgp.as_path_asns = Some(numbers);
+    bgp.as_path = Some(path);
+}
+
+/// `piece` of `whole`: borrowed if `whole` is.
+pub(crate) fn part<'a>(whole: &Cow<'a, str>, piece: &str) -> Cow<'a, str> {
+    let borrowed = match whole {
+        Cow::Borrowed(whole) => whole.find(piece).and_then(|at| whole.get(at..at + piece.len())),
+        Cow::Owned(_) => None,
+    };
+    borrowed.map_or_else(|| Cow::Owned(piece.to_owned()), Cow::Borrowed)
+}
