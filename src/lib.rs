@@ -14,3 +14,4 @@ pub mod enrich;
 pub mod event;
 
 pub mod config;
+pub mod schema;
