@@ -25,3 +25,4 @@ pub mod checkpoint;
 
 pub mod config;
 pub mod telemetry;
+pub mod schema;

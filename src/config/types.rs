@@ -22,11 +22,13 @@ pub struct Pipeline {
     #[serde(default)]
     pub name: Option<String>,
     /// Where records come from, by name. At least one.
+    #[schemars(extend("minProperties" = 1))]
     pub sources: BTreeMap<String, Source>,
     /// What is known about the VPN connections.
     #[serde(default)]
     pub enrich: Enrich,
     /// Where events go, by name. At least one.
+    #[schemars(extend("minProperties" = 1))]
     pub sinks: BTreeMap<String, Sink>,
     /// Where records go that cannot be read, with their original bytes.
     /// Default: a file `<name>.dead-letters.ndjson` beside the checkpoint.
@@ -71,6 +73,7 @@ pub struct Simulate {
     #[schemars(range(min = 1, max = 8760))]
     pub hours: u32,
     /// When the simulated time begins, RFC 3339.
+    #[schemars(extend("format" = "date-time"))]
     pub start: String,
     /// Shards of the simulated stream.
     #[schemars(range(min = 1, max = 1000))]
@@ -79,6 +82,7 @@ pub struct Simulate {
     #[schemars(range(max = 1000))]
     pub damaged: u32,
     /// Records a second; absent: as fast as they are taken.
+    #[schemars(range(min = 1))]
     pub rate: Option<u32>,
 }
 
@@ -101,6 +105,7 @@ impl Default for Simulate {
 #[serde(deny_unknown_fields)]
 pub struct Replay {
     /// Files and folders, relative to the pipeline file.
+    #[schemars(length(min = 1))]
     pub inputs: Vec<PathBuf>,
     /// What bare log lines do not carry.
     #[serde(default)]
@@ -267,28 +272,49 @@ pub enum RawOption {
 pub struct Condition {
     /// Kinds of event.
     #[serde(default)]
+    #[schemars(length(min = 1))]
     pub kind: Vec<Kind>,
     /// Actions.
     #[serde(default)]
+    #[schemars(length(min = 1))]
     pub action: Vec<Action>,
     /// Edges.
     #[serde(default)]
+    #[schemars(length(min = 1))]
     pub transition: Vec<Transition>,
     /// This severity or a higher one.
     #[serde(default)]
     pub min_severity: Option<Severity>,
     /// Account ids.
     #[serde(default)]
+    #[schemars(length(min = 1))]
     pub account: Vec<String>,
     /// Regions.
     #[serde(default)]
+    #[schemars(length(min = 1))]
     pub region: Vec<String>,
     /// VPN connection ids.
     #[serde(default)]
+    #[schemars(length(min = 1))]
     pub connection: Vec<String>,
     /// Tags of the connection (overlay columns included), each with the values that it may have.
     #[serde(default)]
     pub tag: BTreeMap<String, Vec<String>>,
+}
+
+impl Condition {
+    /// Whether no key is set: such a condition says nothing.
+    pub fn is_empty(&self) -> bool {
+        let Condition { kind, action, transition, min_severity, account, region, connection, tag } = self;
+        kind.is_empty()
+            && action.is_empty()
+            && transition.is_empty()
+            && min_severity.is_none()
+            && account.is_empty()
+            && region.is_empty()
+            && connection.is_empty()
+            && tag.is_empty()
+    }
 }
 
 /// Where dead letters go: exactly one of `file`.
@@ -341,7 +367,7 @@ impl Default for Limits {
 pub struct Status {
     /// Address and port of `/metrics`, `/healthz`, `/readyz`. In a container: `0.0.0.0:8077`.
     #[serde(default = "default_listen")]
-    #[schemars(with = "String")]
+    #[schemars(with = "String", extend("format" = "socket-address"))]
     pub listen: SocketAddr,
 }
 

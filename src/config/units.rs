@@ -1,9 +1,10 @@
 //! Sizes and durations as people write them: `64MiB`, `30s`.
 
 use std::borrow::Cow;
+use std::fmt;
 
 use schemars::JsonSchema;
-use serde::{Deserialize, Deserializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// Bytes, written as a number with `B`, `KiB`, `MiB` or `GiB`.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -59,6 +60,29 @@ impl Duration {
     }
 }
 
+impl fmt::Display for Size {
+    /// With the largest unit that divides it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write_largest(f, self.0, &[(1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB"), (1, "B")])
+    }
+}
+
+impl fmt::Display for Duration {
+    /// With the largest unit that divides it, in whole milliseconds.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let ms = u64::try_from(self.0.as_millis()).unwrap_or(u64::MAX);
+        write_largest(f, ms, &[(86_400_000, "d"), (3_600_000, "h"), (60_000, "m"), (1_000, "s"), (1, "ms")])
+    }
+}
+
+fn write_largest(f: &mut fmt::Formatter<'_>, number: u64, units: &[(u64, &str)]) -> fmt::Result {
+    let fitting = units.iter().find(|(factor, _)| number != 0 && number % factor == 0);
+    match fitting.or(units.last()) {
+        Some((factor, unit)) => write!(f, "{}{unit}", number / factor),
+        None => write!(f, "{number}"),
+    }
+}
+
 fn split(text: &str) -> (&str, &str) {
     let text = text.trim();
     let end = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
@@ -72,6 +96,12 @@ macro_rules! unit {
             fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
                 let text = String::deserialize(deserializer)?;
                 $name::parse(&text).map_err(serde::de::Error::custom)
+            }
+        }
+
+        impl Serialize for $name {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.collect_str(self)
             }
         }
 
@@ -93,3 +123,49 @@ macro_rules! unit {
 
 unit!(Size, "size", "^[0-9]+ *(B|KiB|MiB|GiB)?$", "a size such as 64MiB");
 unit!(Duration, "duration", "^[0-9]+ *(ms|s|m|h|d)$", "a duration such as 30s");
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_whole_numbers_with_a_binary_unit() {
+        let check = |text: &str, expect: Option<(u64, &str)>| {
+            let parsed = Size::parse(text).ok();
+            assert_eq!(parsed.map(|size| size.0), expect.map(|(bytes, _)| bytes), "{text}");
+            assert_eq!(parsed.map(|size| size.to_string()), expect.map(|(_, shown)| shown.to_string()), "{text}");
+        };
+        check("0", Some((0, "0B")));
+        check("123", Some((123, "123B")));
+        check("4KiB", Some((4096, "4KiB")));
+        check("64 MiB", Some((64 << 20, "64MiB")));
+        check("1024MiB", Some((1 << 30, "1GiB")));
+        check("64MB", None);
+        check("64mib", None);
+        check("1.5MiB", None);
+        check("-1", None);
+        check("MiB", None);
+        check("", None);
+        check("18446744073709551615GiB", None);
+    }
+
+    #[test]
+    fn durations_are_whole_numbers_with_a_unit() {
+        let check = |text: &str, expect: Option<(u64, &str)>| {
+            let parsed = Duration::parse(text).ok();
+            assert_eq!(parsed.map(|duration| duration.0.as_millis()), expect.map(|(ms, _)| u128::from(ms)), "{text}");
+            assert_eq!(parsed.map(|duration| duration.to_string()), expect.map(|(_, s)| s.to_string()), "{text}");
+        };
+        check("250ms", Some((250, "250ms")));
+        check("30s", Some((30_000, "30s")));
+        check("90 s", Some((90_000, "90s")));
+        check("60m", Some((3_600_000, "1h")));
+        check("1d", Some((86_400_000, "1d")));
+        check("0s", Some((0, "0ms")));
+        check("30", None);
+        check("1h30m", None);
+        check("1 hour", None);
+        check("", None);
+        check("18446744073709551615d", None);
+    }
+}
