@@ -95,7 +95,7 @@ clean: ## Remove what builds made; tools in .tools/ stay
 
 need-cargo:
 	@command -v $(CARGO) >/dev/null || { \
-		echo "cargo is missing: apt-get install rustup && rustup default stable" >&2; exit 1; }
+		echo "cargo is missing: apt-get install rustup (Debian 13 or later) && rustup default stable" >&2; exit 1; }
 
 need-lints:
 	@$(CARGO) fmt --version >/dev/null 2>&1 && $(CARGO) clippy --version >/dev/null 2>&1 || { \
