@@ -13,12 +13,13 @@ use fixedbitset::FixedBitSet;
 
 use crate::decode::envelope::{Cursor, Envelope, MessageKind};
 use crate::decode::inflate::inflate;
-use crate::decode::{DecodeError, LogEvent, LogStream};
+use crate::decode::{DecodeError, LogStream};
 use crate::delivery::{Encoded, Item, LaneItems, Piece, RecordInfo, SinkId};
 use crate::encode::{DeadLetter, Format};
 use crate::enrich::{Lookup, Snapshot, enrich};
 use crate::event::{Action, Event, EventId, Kind, Millis, Origin, Severity};
-use crate::normalize::{self, StreamIdentity};
+use crate::normalize;
+use crate::normalize::stream::StreamIdentity;
 use crate::route::{Decision, Filter};
 use crate::source::{Record, ShardId};
 
@@ -68,6 +69,26 @@ pub enum Step {
     Done,
     /// The output is full: take it, and go on from here.
     More(Resume),
+}
+
+/// Whether to go on with a record's events.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Go {
+    /// With the next one.
+    On,
+    /// Not now.
+    Stop,
+}
+
+/// How far a record's events were shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Walked {
+    /// A control message has no events.
+    Control,
+    /// All of them.
+    ToTheEnd,
+    /// The visitor said stop; the rest begins here.
+    Stopped(Resume),
 }
 
 /// Buffers that are used again for every record.
@@ -212,7 +233,7 @@ impl Core {
             Ok(step) => step,
             Err(error) => {
                 self.dead_letter(from, record, &error, out);
-                out.records.push(bare_record(record, true));
+                out.records.push(bare_record(record));
                 Step::Done
             }
         }
@@ -227,41 +248,57 @@ impl Core {
         scratch: &mut Scratch,
         out: &mut Output,
     ) -> Result<Step, DecodeError> {
+        let mut info: Option<RecordInfo> = None;
+        let walked = self.walk(from, record, resume, snapshot, scratch, &mut |event, stream, lookup| {
+            if lookup == Lookup::Miss {
+                note_miss(event, out);
+            }
+            self.emit(event, out);
+            info.get_or_insert_with(|| record_info(record, event, stream));
+            if out.bytes() < MAX_PIECE_BYTES { Go::On } else { Go::Stop }
+        })?;
+        let info = info.unwrap_or_else(|| bare_record(record));
+        out.counts.control += u64::from(walked == Walked::Control);
+        out.records.push(RecordInfo { done: !matches!(walked, Walked::Stopped(_)), ..info });
+        Ok(match walked {
+            Walked::Stopped(resume) => Step::More(resume),
+            Walked::Control | Walked::ToTheEnd => Step::Done,
+        })
+    }
+
+    /// Shows every event of a record to `visit`, normalized and enriched, until it says stop.
+    pub fn walk(
+        &self,
+        from: From<'_>,
+        record: &Record,
+        resume: Resume,
+        snapshot: &Snapshot,
+        scratch: &mut Scratch,
+        visit: &mut dyn FnMut(&Event<'_>, &LogStream<'_>, Lookup) -> Go,
+    ) -> Result<Walked, DecodeError> {
         let Scratch { inflated, holds, text, ids } = scratch;
         let held = resume != Resume::default() && *holds == Some(record.position) && !inflated.is_empty();
         let plain = if held { inflated.as_slice() } else { inflate(&record.data, self.max_record_bytes, inflated)? };
         *holds = Some(record.position);
         let envelope = Envelope::parse(plain)?;
         if envelope.kind == MessageKind::Control {
-            out.counts.control += 1;
-            out.records.push(bare_record(record, true));
-            return Ok(Step::Done);
+            return Ok(Walked::Control);
         }
         let stream = &envelope.stream;
         let identity = StreamIdentity::parse(&stream.stream);
+        let ShardId { source, stream: name, shard, .. } = from.shard;
         let mut events = envelope.events(resume.0);
-        let mut info: Option<RecordInfo> = None;
-        let sequence = record.position;
         loop {
             let index = events.cursor().index();
-            let Some(log) = events.next() else { break };
-            let id = id_of(ids, stream, &log);
+            let Some(log) = events.next() else { return Ok(Walked::ToTheEnd) };
+            let id = normalize::id::of_log(ids, stream, &log);
             let mut event = normalize::normalize(&log, stream, &identity, record.arrival, id, text);
-            let ShardId { source, stream: name, shard, .. } = from.shard;
-            event.origin = Some(Origin { source, stream: name, shard, sequence, index });
-            if enrich(&mut event, snapshot, from.region, &stream.owner) == Lookup::Miss {
-                note_miss(&event, out);
-            }
-            self.emit(&event, out);
-            info.get_or_insert_with(|| record_info(record, &event, stream));
-            if out.bytes() >= MAX_PIECE_BYTES && !events.is_at_end() {
-                let info = info.unwrap_or_else(|| bare_record(record, false));
-                out.records.push(RecordInfo { done: false, ..info });
-                return Ok(Step::More(Resume(events.cursor())));
+            event.origin = Some(Origin { source, stream: name, shard, sequence: record.position, index });
+            let lookup = enrich(&mut event, snapshot, from.region, &stream.owner);
+            if visit(&event, stream, lookup) == Go::Stop && !events.is_at_end() {
+                return Ok(Walked::Stopped(Resume(events.cursor())));
             }
         }
-        out.records.push(info.unwrap_or_else(|| bare_record(record, true)));
-        Ok(Step::Done)
     }
 
     /// Routes an event, and encodes it once for each format that a sink wants it in.
@@ -312,10 +349,6 @@ impl Core {
 /// encoded once a sink. There are fewer formats than this.
 const MAX_FORMATS: usize = 16;
 
-fn id_of(buffer: &mut Vec<u8>, stream: &LogStream<'_>, log: &LogEvent<'_>) -> EventId {
-    if log.id.is_empty() { normalize::id::of_line(buffer, stream, log) } else { normalize::id::of_log_event(buffer, stream, &log.id) }
-}
-
 fn note_miss(event: &Event<'_>, out: &mut Output) {
     out.counts.misses += 1;
     let Some(vpn) = &event.vpn else { return };
@@ -324,9 +357,9 @@ fn note_miss(event: &Event<'_>, out: &mut Output) {
     }
 }
 
-fn bare_record(record: &Record, done: bool) -> RecordInfo {
+fn bare_record(record: &Record) -> RecordInfo {
     let position = record.position;
-    RecordInfo { position, done, account: None, region: None, connection: None, tunnel: None, log_stream: None }
+    RecordInfo { position, done: true, account: None, region: None, connection: None, tunnel: None, log_stream: None }
 }
 
 fn record_info(record: &Record, event: &Event<'_>, stream: &LogStream<'_>) -> RecordInfo {
@@ -336,6 +369,6 @@ fn record_info(record: &Record, event: &Event<'_>, stream: &LogStream<'_>) -> Re
         connection: event.vpn.as_ref().map(|vpn| Arc::from(vpn.connection_id.as_ref())),
         tunnel: event.vpn.as_ref().and_then(|vpn| vpn.tunnel.as_ref()).and_then(|tunnel| tunnel.outside_ip),
         log_stream: (!stream.stream.is_empty()).then(|| Arc::from(stream.stream.as_ref())),
-        ..bare_record(record, true)
+        ..bare_record(record)
     }
 }

@@ -9,20 +9,25 @@
 
 pub mod source;
 
-//C pub mod core;
+pub mod core;
 pub mod decode;
-pub mod event;
-//C pub mod normalize;
+pub mod normalize;
 pub mod enrich;
 pub mod route;
 pub mod encode;
+pub mod event;
 
 pub mod delivery;
 pub mod sink;
 pub mod checkpoint;
 
-//C pub mod pipeline;
+pub mod pipeline;
 
 pub mod config;
-pub mod telemetry;
 pub mod schema;
+pub mod telemetry;
+
+pub mod cli;
+
+#[cfg(test)]
+mod sample;

@@ -1,0 +1,247 @@
+//! Files as a source: each file is a shard that is read once from its beginning to its end.
+//!
+//! A record's position is its ordinal in the file, from 1. A reader that begins in the middle reads the file
+//! from its start and skips, since a compressed file has no other way; so the same file always gives the same
+//! records at the same positions. A file that has changed at its beginning is another shard.
+
+use std::fs::File;
+use std::io::{self, BufReader, Read};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+
+use super::{Feed, Position, Reader, Record, Reopen, ShardEvent, ShardId, Source, SourceError, StartAt};
+use crate::config::types::Identity;
+use crate::decode::recognize::{self, Item, Recognizer, Unreadable};
+use crate::normalize::stream::StreamIdentity;
+
+/// What is read in one go at most: a batch of records and of bytes.
+const BATCH_RECORDS: usize = 200;
+/// See [`BATCH_RECORDS`].
+const BATCH_BYTES: usize = 1024 * 1024;
+
+/// How much of a file's beginning tells it from another file of the same name.
+const FINGERPRINT_BYTES: u64 = 64 * 1024;
+
+/// Is told of every byte that is read from a file.
+pub type OnRead = Arc<dyn Fn(u64) + Send + Sync>;
+
+/// See the module.
+pub struct ReplaySource {
+    shards: std::vec::IntoIter<ShardId>,
+    files: Files,
+}
+
+#[derive(Clone)]
+struct Files {
+    identity: Identity,
+    on_read: Option<OnRead>,
+}
+
+impl ReplaySource {
+    /// A source named `name` of these files, and of all files in these folders.
+    ///
+    /// # Errors
+    /// An input that does not exist or cannot be read, and what to do.
+    pub fn new(name: &str, inputs: &[PathBuf], identity: &Identity) -> Result<ReplaySource, SourceError> {
+        let mut shards = Vec::new();
+        for path in files_in(inputs)? {
+            let path = path.canonicalize().map_err(|error| unreadable(&path, &error))?;
+            shards.push(ShardId {
+                source: name.into(),
+                stream_created: fingerprint(&path).map_err(|error| unreadable(&path, &error))?.into(),
+                stream: path.to_string_lossy().into(),
+                shard: "0".into(),
+            });
+        }
+        shards.dedup();
+        let files = Files { identity: identity.clone(), on_read: None };
+        Ok(ReplaySource { shards: shards.into_iter(), files })
+    }
+
+    /// Tells `on_read` of progress.
+    #[must_use]
+    pub fn with_progress(mut self, on_read: OnRead) -> ReplaySource {
+        self.files.on_read = Some(on_read);
+        self
+    }
+}
+
+/// All files of these inputs: a folder's in the order of their names, those of its folders included.
+///
+/// # Errors
+/// An input that does not exist or cannot be read, and what to do.
+pub fn files_in(inputs: &[PathBuf]) -> Result<Vec<PathBuf>, SourceError> {
+    let mut files = Vec::new();
+    for input in inputs {
+        if input.as_os_str() == "-" {
+            return Err(SourceError::Fatal(
+                "standard input cannot be read twice, and a pipeline may have to: save it to a file first, or use \
+                 `tunnelog decode`"
+                    .into(),
+            ));
+        }
+        add(input, &mut files).map_err(|error| unreadable(input, &error))?;
+    }
+    Ok(files)
+}
+
+fn add(path: &Path, files: &mut Vec<PathBuf>) -> io::Result<()> {
+    if !path.metadata()?.is_dir() {
+        files.push(path.into());
+        return Ok(());
+    }
+    let mut entries: Vec<PathBuf> =
+        path.read_dir()?.map(|entry| entry.map(|entry| entry.path())).collect::<io::Result<_>>()?;
+    entries.sort();
+    entries.iter().try_for_each(|entry| add(entry, files))
+}
+
+fn unreadable(path: &Path, error: &io::Error) -> SourceError {
+    let remedy = match error.kind() {
+        io::ErrorKind::NotFound => "check the path",
+        io::ErrorKind::PermissionDenied => "make it readable for this user",
+        _ => "check the file",
+    };
+    SourceError::Fatal(format!("input `{}` cannot be read: {error}; {remedy}", path.display()))
+}
+
+fn fingerprint(path: &Path) -> io::Result<String> {
+    let mut head = Vec::new();
+    File::open(path)?.take(FINGERPRINT_BYTES).read_to_end(&mut head)?;
+    Ok(format!("{:032x}", xxhash_rust::xxh3::xxh3_128(&head)))
+}
+
+/// The identity of a file's bare lines: what was given, else the folder that an export task names after the
+/// log stream.
+pub fn identity_of(path: &Path, given: &Identity) -> recognize::Identity {
+    let folder = path.parent().and_then(Path::file_name).map(|name| name.to_string_lossy().into_owned());
+    let exported = folder.filter(|name| StreamIdentity::parse(name).connection_id.is_some());
+    recognize::Identity {
+        owner: given.owner.clone(),
+        log_group: given.log_group.clone(),
+        log_stream: given.log_stream.clone().or(exported),
+    }
+}
+
+#[async_trait]
+impl Source for ReplaySource {
+    async fn next(&mut self) -> Result<Option<ShardEvent>, SourceError> {
+        let opened = |shard| ShardEvent::Opened { shard, parents: Vec::new(), start: StartAt::TrimHorizon };
+        Ok(self.shards.next().map(opened))
+    }
+
+    fn reopen(&self) -> Arc<dyn Reopen> {
+        Arc::new(self.files.clone())
+    }
+}
+
+#[async_trait]
+impl Reopen for Files {
+    async fn open(&self, shard: &ShardId, from: StartAt) -> Result<Box<dyn Reader>, SourceError> {
+        let path = PathBuf::from(&*shard.stream);
+        let file = File::open(&path).map_err(|error| unreadable(&path, &error))?;
+        let counted = Counted { file, on_read: self.on_read.clone() };
+        let recognizer = Recognizer::new(BufReader::new(counted), identity_of(&path, &self.identity));
+        Ok(Box::new(FileReader { path, after: from, state: State::Ready(Box::new(recognizer)) }))
+    }
+}
+
+struct Counted {
+    file: File,
+    on_read: Option<OnRead>,
+}
+
+impl Read for Counted {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.file.read(buffer)?;
+        if let Some(on_read) = &self.on_read {
+            on_read(count as u64);
+        }
+        Ok(count)
+    }
+}
+
+type Input = Recognizer<BufReader<Counted>>;
+type Batch = (Box<Input>, io::Result<Option<Vec<Record>>>);
+
+enum State {
+    Ready(Box<Input>),
+    Reading(tokio::task::JoinHandle<Batch>),
+    Ended,
+}
+
+struct FileReader {
+    path: PathBuf,
+    after: StartAt,
+    state: State,
+}
+
+#[async_trait]
+impl Reader for FileReader {
+    async fn next(&mut self) -> Result<Feed, SourceError> {
+        // The work is kept in `state`, so that a call that is dropped loses nothing.
+        if let State::Ready(_) = &self.state
+            && let State::Ready(mut input) = std::mem::replace(&mut self.state, State::Ended)
+        {
+            let (path, after) = (self.path.clone(), self.after);
+            self.state = State::Reading(tokio::task::spawn_blocking(move || {
+                let batch = batch(&mut input, &path, after);
+                (input, batch)
+            }));
+        }
+        let State::Reading(job) = &mut self.state else { return Ok(Feed::ShardEnd) };
+        let (input, batch) =
+            job.await.map_err(|error| SourceError::Fatal(format!("reading ended abnormally: {error}")))?;
+        match batch.map_err(|error| unreadable(&self.path, &error))? {
+            Some(records) => {
+                self.state = State::Ready(input);
+                Ok(Feed::Records(records))
+            }
+            None => {
+                self.state = State::Ended;
+                Ok(Feed::ShardEnd)
+            }
+        }
+    }
+}
+
+/// The next records; `None` at the end of the file.
+fn batch(input: &mut Input, path: &Path, after: StartAt) -> io::Result<Option<Vec<Record>>> {
+    let (mut records, mut bytes) = (Vec::new(), 0);
+    while records.len() < BATCH_RECORDS && bytes < BATCH_BYTES {
+        let Some(item) = input.next()? else { break };
+        let Some(record) = record_of(item, path) else { continue };
+        let wanted = match after {
+            StartAt::TrimHorizon => true,
+            StartAt::After(position) => record.position > position,
+            StartAt::AtTimestamp(time) => record.arrival.is_none_or(|arrival| arrival.0 >= time),
+        };
+        if wanted {
+            bytes += record.data.len();
+            records.push(record);
+        }
+    }
+    Ok((!records.is_empty()).then_some(records))
+}
+
+/// What is no record goes on all the same: the core cannot read it either and makes a dead letter of it.
+fn record_of(item: Item, path: &Path) -> Option<Record> {
+    match item {
+        Item::Record(found) => {
+            Some(Record { position: Position::from(found.number + 1), arrival: found.arrival, data: found.data })
+        }
+        Item::Unreadable(Unreadable { number, place, reason, bytes }) => {
+            let hint = reason.hint();
+            tracing::warn!(file = %path.display(), %place, reason = reason.as_str(), hint, "not a record");
+            // Bytes that are withheld are secret, or too many to hold: they stay in the file.
+            let data = bytes.unwrap_or_else(|| Bytes::from_static(WITHHELD));
+            Some(Record { position: Position::from(number + 1), arrival: None, data })
+        }
+    }
+}
+
+/// Stands in a dead letter for bytes that must not, or cannot, be copied into it.
+const WITHHELD: &[u8] = b"(withheld: see the log and the input file)";
