@@ -13,4 +13,5 @@ pub mod decode;
 pub mod enrich;
 pub mod event;
 
+pub mod cli;
 pub mod config;
