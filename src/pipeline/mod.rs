@@ -16,10 +16,11 @@ mod tally;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 pub use self::assemble::{AssembleError, DEAD_LETTERS, Inputs, assemble};
@@ -245,7 +246,7 @@ impl Engine {
                 () = shutdown.cancelled(), if deadline.is_none() => {
                     self.health.set(health::STOPPING, Some("asked to stop"));
                     self.dispatcher.drain();
-                    deadline = Some(tokio::time::Instant::now() + self.grace);
+                    deadline = Some(Instant::now() + self.grace);
                 }
                 () = until(deadline) => return Ok(false),
                 Some(ended) = self.tasks.join_next() => task_ended(ended)?,
@@ -443,13 +444,27 @@ async fn beside(
         }
         #[cfg(feature = "status")]
         Background::Status(listener, metrics) => {
-            let served = crate::telemetry::server::serve(listener, health, metrics, ending).await;
-            served.map_err(|error| format!("the status page ended: {error}"))
+            let upkeep = async {
+                loop {
+                    tokio::time::sleep(UPKEEP).await;
+                    metrics.upkeep();
+                }
+            };
+            tokio::select! {
+                served = crate::telemetry::server::serve(listener, health, metrics.clone(), ending) => {
+                    served.map_err(|error| format!("the status page ended: {error}"))
+                }
+                () = upkeep => Ok(()),
+            }
         }
     }
 }
 
-async fn until(deadline: Option<tokio::time::Instant>) {
+/// How often the recorder folds what histograms have gathered.
+#[cfg(feature = "status")]
+const UPKEEP: Duration = Duration::from_secs(5);
+
+async fn until(deadline: Option<Instant>) {
     match deadline {
         Some(deadline) => tokio::time::sleep_until(deadline).await,
         None => std::future::pending().await,
