@@ -1,1 +1,5 @@
-fn main() {}
+//! The `tunnelog` command.
+
+fn main() -> std::process::ExitCode {
+    tunnelog::cli::main()
+}

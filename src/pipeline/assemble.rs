@@ -16,7 +16,7 @@ use crate::enrich::{Answers, Inventory, Snapshot, join};
 use crate::route::Filter;
 use crate::sink::{Sink, console, file};
 use crate::source::SourceError;
-use crate::source::replay::ReplaySource;
+use crate::source::replay::{OnRead, ReplaySource};
 use crate::source::simulate::{Fleet, SimulateSource};
 use crate::telemetry::health::Health;
 
@@ -28,8 +28,11 @@ pub const DEAD_LETTERS: &str = "dead letters";
 #[error("{0}")]
 pub struct AssembleError(pub String);
 
+/// Is told how many bytes of the inputs were read.
+pub type Progress = OnRead;
+
 /// Where records come from.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub enum Inputs {
     /// The file's own sources.
     Configured,
@@ -39,6 +42,8 @@ pub enum Inputs {
         inputs: Vec<PathBuf>,
         /// What bare lines do not carry.
         identity: Identity,
+        /// Is told of every byte that is read.
+        progress: Option<Progress>,
     },
 }
 
@@ -81,8 +86,11 @@ fn fail(error: impl std::fmt::Display) -> AssembleError {
 }
 
 fn sources(loaded: &Loaded, inputs: &Inputs) -> Result<Vec<NamedSource>, AssembleError> {
-    if let Inputs::Files { inputs, identity } = inputs {
-        let source = ReplaySource::new("replay", inputs, identity).map_err(fail)?;
+    if let Inputs::Files { inputs, identity, progress } = inputs {
+        let mut source = ReplaySource::new("replay", inputs, identity).map_err(fail)?;
+        if let Some(progress) = progress {
+            source = source.with_progress(Arc::clone(progress));
+        }
         let region = loaded.pipeline.sources.values().find_map(|source| source.region.as_deref()).map(Arc::from);
         return Ok(vec![NamedSource { name: "replay".into(), source: Box::new(source), region }]);
     }

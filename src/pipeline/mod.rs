@@ -23,7 +23,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-pub use self::assemble::{AssembleError, DEAD_LETTERS, Inputs, assemble};
+pub use self::assemble::{AssembleError, DEAD_LETTERS, Inputs, Progress, assemble};
 use self::backoff::Backoff;
 use self::reader::{Grant, ReaderTask};
 use self::sink::{SinkTask, ToSink};

@@ -87,7 +87,7 @@ impl SinkTask {
         }
     }
 
-    async fn send(&self, happened: Happened) {
+    async fn send(&mut self, happened: Happened) {
         // The pipeline is ending when nobody listens; what is not settled is read again next time.
         let _ = self.events.send(happened).await;
     }

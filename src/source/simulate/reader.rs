@@ -80,7 +80,7 @@ impl Source for SimulateSource {
         }
         let shard = self.shared.shard(self.announced);
         self.announced += 1;
-        Ok(Some(ShardEvent::Opened { shard, parents: Vec::new() }))
+        Ok(Some(ShardEvent::Opened { shard, parents: Vec::new(), start: StartAt::TrimHorizon }))
     }
 
     fn reopen(&self) -> Arc<dyn Reopen> {

@@ -1,0 +1,156 @@
+//! `tunnelog run` and `tunnelog replay`: a pipeline from its sources, or from files in their place.
+
+use std::io::IsTerminal;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use anyhow::Context;
+use indicatif::{ProgressBar, ProgressStyle};
+use tokio_util::sync::CancellationToken;
+
+use super::check::load_and_say;
+use super::{Outcome, interrupt, summary};
+use crate::config::Loaded;
+use crate::config::types::Identity;
+use crate::pipeline::{self, Inputs, Parts, Progress, Report};
+use crate::telemetry::health::Health;
+use crate::telemetry::metrics::Metrics;
+
+const RUN_HELP: &str = "\
+SIGTERM or Ctrl-C stops reading, lets what is under way be delivered, remembers it, and exits 0; a second one exits
+at once. Started again, it goes on where it stopped.
+
+Example:
+  tunnelog run pipelines/quickstart.yaml";
+
+const REPLAY_HELP: &str = "\
+The pipeline's sinks get the events of the files, so a lake can be filled with history, or dead letters be taken back
+once their cause is mended. A replay remembers its own progress beside the live checkpoint, which it never touches:
+started again, it goes on where it stopped.
+
+Inputs are recognised by content, as `tunnelog decode` does.
+
+Examples:
+  tunnelog replay pipelines/quickstart.yaml exported-logs/
+  tunnelog replay pipelines/quickstart.yaml state/quickstart.dead-letters.ndjson";
+
+/// Run a pipeline until its sources end, or until it is stopped
+#[derive(Debug, clap::Args)]
+#[command(after_help = RUN_HELP)]
+pub(super) struct RunArgs {
+    /// The pipeline file
+    #[arg(value_name = "PIPELINE")]
+    pipeline: PathBuf,
+}
+
+/// Run a pipeline on files in place of its sources
+#[derive(Debug, clap::Args)]
+#[command(after_help = REPLAY_HELP)]
+pub(super) struct ReplayArgs {
+    /// The pipeline file
+    #[arg(value_name = "PIPELINE")]
+    pipeline: PathBuf,
+    /// Files and folders
+    #[arg(required = true, value_name = "INPUT")]
+    inputs: Vec<PathBuf>,
+    #[command(flatten)]
+    identity: IdentityArgs,
+}
+
+/// What bare log lines and `filter-log-events` answers do not carry.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub(super) struct IdentityArgs {
+    /// Log stream of bare log lines, such as vpn-0a1b2c3d4e5f60718_203.0.113.17-IKE.log: IKE lines carry no
+    /// identity of their own
+    #[arg(long, value_name = "NAME")]
+    log_stream: Option<String>,
+    /// Log group of bare log lines
+    #[arg(long, value_name = "NAME")]
+    log_group: Option<String>,
+    /// Account that owns the log group, 12 digits. With all three, ids equal those of the live events
+    #[arg(long, value_name = "ACCOUNT")]
+    owner: Option<String>,
+}
+
+impl IdentityArgs {
+    pub(super) fn identity(&self) -> Identity {
+        Identity {
+            owner: self.owner.clone(),
+            log_group: self.log_group.clone(),
+            log_stream: self.log_stream.clone(),
+        }
+    }
+}
+
+pub(super) fn run(arguments: &RunArgs) -> anyhow::Result<Outcome> {
+    let Some(loaded) = load_and_say(&arguments.pipeline) else { return Ok(Outcome::Misused) };
+    drive(&loaded, &Inputs::Configured)
+}
+
+pub(super) fn replay(arguments: &ReplayArgs) -> anyhow::Result<Outcome> {
+    let Some(loaded) = load_and_say(&arguments.pipeline) else { return Ok(Outcome::Misused) };
+    let bar = progress_bar(&arguments.inputs);
+    let progress = bar.clone().map(|bar| Arc::new(move |bytes| bar.inc(bytes)) as Progress);
+    let inputs =
+        Inputs::Files { inputs: arguments.inputs.clone(), identity: arguments.identity.identity(), progress };
+    let outcome = drive(&loaded, &inputs);
+    if let Some(bar) = bar {
+        bar.finish_and_clear();
+    }
+    outcome
+}
+
+/// A bar over the bytes of all inputs, on a terminal.
+fn progress_bar(inputs: &[PathBuf]) -> Option<ProgressBar> {
+    if !std::io::stderr().is_terminal() {
+        return None;
+    }
+    let files = crate::source::replay::files_in(inputs).ok()?;
+    let bytes = files.iter().filter_map(|file| file.metadata().ok()).map(|metadata| metadata.len()).sum();
+    let style = ProgressStyle::with_template("{bar:40} {percent}% of {total_bytes}  {bytes_per_sec}  {eta} left").ok()?;
+    let bar = ProgressBar::new(bytes).with_style(style);
+    bar.enable_steady_tick(std::time::Duration::from_millis(200));
+    Some(bar)
+}
+
+fn drive(loaded: &Loaded, inputs: &Inputs) -> anyhow::Result<Outcome> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start threads")?;
+    let outcome = runtime.block_on(drive_until_signal(loaded, inputs));
+    // A read that blocks must not keep a finished process.
+    runtime.shutdown_background();
+    let report = outcome?;
+    summary::say(loaded, inputs, &report);
+    Ok(Outcome::Finished)
+}
+
+async fn drive_until_signal(loaded: &Loaded, inputs: &Inputs) -> anyhow::Result<Report> {
+    let metrics = Metrics::install()?;
+    let health = Health::new();
+    let mut parts = pipeline::assemble(loaded, inputs, health)?;
+    add_status(loaded, metrics, &mut parts).await?;
+    let shutdown = CancellationToken::new();
+    tracing::info!(pipeline = loaded.name, checkpoint = %inputs.checkpoint_file(loaded).display(), "running");
+    tokio::select! {
+        report = pipeline::run(parts, shutdown.clone()) => Ok(report?),
+        failed = interrupt::watch(shutdown) => {
+            failed?;
+            anyhow::bail!("signals cannot be watched")
+        }
+    }
+}
+
+#[cfg(feature = "status")]
+async fn add_status(loaded: &Loaded, metrics: Metrics, parts: &mut Parts) -> anyhow::Result<()> {
+    if let Some(status) = &loaded.pipeline.status {
+        let listener = crate::telemetry::server::bind(status.listen).await?;
+        tracing::info!(address = %listener.local_addr()?, "status page");
+        parts.background.push(pipeline::Background::Status(listener, metrics));
+    }
+    Ok(())
+}
+
+#[cfg(not(feature = "status"))]
+#[expect(clippy::unused_async, reason = "the same shape as with the feature")]
+async fn add_status(_: &Loaded, _: Metrics, _: &mut Parts) -> anyhow::Result<()> {
+    Ok(())
+}

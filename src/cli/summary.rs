@@ -1,0 +1,130 @@
+//! The closing table of a run: what was read, what each sink got, where it is, what to do next.
+
+use std::fmt::Write;
+use std::path::Path;
+
+use crate::config::Loaded;
+use crate::config::types::FileSink;
+use crate::event::Kind;
+use crate::pipeline::{DEAD_LETTERS, Inputs, Report};
+use crate::sink::file::files_of;
+
+/// Prints the table on standard error: standard output belongs to console sinks.
+pub(super) fn say(loaded: &Loaded, inputs: &Inputs, report: &Report) {
+    anstream::eprint!("{}", table(loaded, inputs, report));
+}
+
+fn table(loaded: &Loaded, inputs: &Inputs, report: &Report) -> String {
+    let mut text = String::new();
+    let bold = anstyle::Style::new().bold();
+    let checkpoint = inputs.checkpoint_file(loaded);
+    // Writing to a String cannot fail.
+    let _ = match (report.finished, report.totals.records) {
+        (true, 0) => writeln!(text, "\n{bold}{}: nothing left to do{bold:#}, all of it is delivered already", loaded.name),
+        (true, _) => writeln!(text, "\n{bold}{}: finished{bold:#}", loaded.name),
+        (false, _) => writeln!(text, "\n{bold}{}: stopped{bold:#}; run it again to go on from here", loaded.name),
+    };
+    if report.totals.records > 0 {
+        read(&mut text, report);
+        sinks(&mut text, loaded, report);
+    }
+    let _ = writeln!(text, "\n  remembered in  {}", checkpoint.display());
+    if report.finished {
+        let _ = writeln!(
+            text,
+            "  to start over  rm {}   (files that are there already keep their events and get them again)",
+            checkpoint.display()
+        );
+    }
+    text
+}
+
+fn read(text: &mut String, report: &Report) {
+    let totals = &report.totals;
+    let events: u64 = totals.events.iter().sum();
+    let _ = writeln!(
+        text,
+        "\n  read           {} records ({}), {} of them control messages",
+        grouped(totals.records),
+        bytes(totals.record_bytes),
+        grouped(totals.control)
+    );
+    let kinds = Kind::ALL.iter().zip(totals.events).filter(|(_, count)| *count > 0);
+    let kinds: Vec<String> = kinds.map(|(kind, count)| format!("{} {kind}", grouped(count))).collect();
+    let _ = writeln!(text, "  events         {}: {}", grouped(events), kinds.join(", "));
+    if !totals.unreadable.is_empty() {
+        let reasons: Vec<String> =
+            totals.unreadable.iter().map(|(reason, count)| format!("{} {reason}", grouped(*count))).collect();
+        let _ = writeln!(text, "  unreadable     {}", reasons.join(", "));
+    }
+    if totals.gaps > 0 {
+        let _ = writeln!(text, "  gaps           {}: records were gone before they could be read", grouped(totals.gaps));
+    }
+}
+
+fn sinks(text: &mut String, loaded: &Loaded, report: &Report) {
+    let _ = writeln!(text, "\n  {:<14} {:>12} {:>12} {:>10}  where", "sink", "delivered", "filtered", "repeated");
+    for (name, account) in &report.sinks {
+        let _ = writeln!(
+            text,
+            "  {:<14} {:>12} {:>12} {:>10}  {}",
+            name,
+            grouped(account.settled),
+            grouped(account.filtered),
+            grouped(account.abandoned),
+            place(loaded, name)
+        );
+    }
+}
+
+fn place(loaded: &Loaded, sink: &str) -> String {
+    if sink == DEAD_LETTERS {
+        return files(&loaded.dead_letters_file());
+    }
+    match loaded.pipeline.sinks.get(sink).and_then(|sink| sink.file.as_ref()) {
+        Some(file) => files(file),
+        None => "standard output".into(),
+    }
+}
+
+fn files(sink: &FileSink) -> String {
+    let files = files_of(&sink.path);
+    let size: u64 = files.iter().filter_map(|file| file.metadata().ok()).map(|metadata| metadata.len()).sum();
+    let first: &Path = files.first().map_or(&sink.path, |file| file);
+    match files.len() {
+        0 | 1 => format!("{} ({})", first.display(), bytes(size)),
+        count => format!("{} and {} more ({})", first.display(), count - 1, bytes(size)),
+    }
+}
+
+/// `1234567` as `1,234,567`.
+fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index) % 3 == 0 {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// Bytes in the largest unit that leaves at least 1.
+fn bytes(count: u64) -> String {
+    indicatif::BinaryBytes(count).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_grouped_by_thousands() {
+        let check = |number, expected: &str| assert_eq!(grouped(number), expected);
+        check(0, "0");
+        check(999, "999");
+        check(1000, "1,000");
+        check(1_234_567, "1,234,567");
+    }
+}
