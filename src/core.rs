@@ -203,9 +203,7 @@ impl Core {
         let encodings: Vec<Arc<Encoded>> = out
             .buffers
             .into_iter()
-            .map(|buffer| {
-                Arc::new(Encoded { bytes: buffer.bytes, items: buffer.items, records: Arc::clone(&records) })
-            })
+            .map(|buffer| Arc::new(Encoded { bytes: buffer.bytes, items: buffer.items, records: Arc::clone(&records) }))
             .collect();
         let lanes = out.own.into_iter().enumerate().map(|(sink, mut own)| {
             let (format, _) = self.sinks[sink];

@@ -11,15 +11,15 @@ pub mod source;
 
 pub mod core;
 pub mod decode;
-pub mod normalize;
-pub mod enrich;
-pub mod route;
 pub mod encode;
+pub mod enrich;
 pub mod event;
+pub mod normalize;
+pub mod route;
 
+pub mod checkpoint;
 pub mod delivery;
 pub mod sink;
-pub mod checkpoint;
 
 pub mod pipeline;
 

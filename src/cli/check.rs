@@ -56,7 +56,8 @@ fn say(problems: &[Problem]) {
 
 fn say_what_it_does(loaded: &Loaded) {
     let names = |names: Vec<&String>| names.iter().map(|name| name.as_str()).collect::<Vec<_>>().join(", ");
-    let warnings = if loaded.warnings.is_empty() { String::new() } else { format!(" ({})", count_line(&loaded.warnings)) };
+    let warnings =
+        if loaded.warnings.is_empty() { String::new() } else { format!(" ({})", count_line(&loaded.warnings)) };
     anstream::println!("{}: ok{warnings}", loaded.path.display());
     anstream::println!(
         "  {} → {}; dead letters to {}; checkpoint in {}",

@@ -188,7 +188,11 @@ impl Decoder {
         let sequence = found.sequence.as_deref().and_then(Position::parse);
         let position = sequence.unwrap_or_else(|| Position::from(found.number + 1));
         let record = Record { position, arrival: found.arrival, data: found.data };
-        if self.timeline.is_some() { self.to_timeline(shard, &record, found.place) } else { self.to_json(shard, &record, found.place) }
+        if self.timeline.is_some() {
+            self.to_timeline(shard, &record, found.place)
+        } else {
+            self.to_json(shard, &record, found.place)
+        }
     }
 
     fn to_json(&mut self, shard: &ShardId, record: &Record, place: Place) -> anyhow::Result<()> {
@@ -261,11 +265,7 @@ struct Group {
 impl Timeline {
     fn new() -> Timeline {
         let colour = io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-        Timeline {
-            format: TimelineFormat { colour, date: true, grouped: true },
-            groups: BTreeMap::new(),
-            bytes: 0,
-        }
+        Timeline { format: TimelineFormat { colour, date: true, grouped: true }, groups: BTreeMap::new(), bytes: 0 }
     }
 
     fn add(&mut self, event: &crate::event::Event<'_>) {

@@ -24,7 +24,10 @@ pub(super) async fn watch(shutdown: CancellationToken) -> anyhow::Result<()> {
     Ok(())
 }
 
-#[expect(clippy::disallowed_methods, reason = "the second signal asks for exactly this; nothing unsettled is acknowledged")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the second signal asks for exactly this; nothing unsettled is acknowledged"
+)]
 fn exit_now() -> ! {
     std::process::exit(INTERRUPTED)
 }

@@ -112,7 +112,7 @@ fn dispatch(command: Command) -> anyhow::Result<Outcome> {
         Command::Replay(arguments) => run::replay(&arguments),
         Command::Decode(arguments) => decode::run(&arguments),
         Command::Check(arguments) => Ok(check::run(&arguments)),
-        Command::Simulate(arguments) => simulate::run(arguments).map(|_| Outcome::Finished),
+        Command::Simulate(arguments) => simulate::run(&arguments).map(|_| Outcome::Finished),
         Command::Schema(arguments) => schema::run(&arguments),
         Command::Completions { shell } => {
             let mut script = Vec::new();

@@ -74,11 +74,7 @@ pub(super) struct IdentityArgs {
 
 impl IdentityArgs {
     pub(super) fn identity(&self) -> Identity {
-        Identity {
-            owner: self.owner.clone(),
-            log_group: self.log_group.clone(),
-            log_stream: self.log_stream.clone(),
-        }
+        Identity { owner: self.owner.clone(), log_group: self.log_group.clone(), log_stream: self.log_stream.clone() }
     }
 }
 
@@ -91,8 +87,7 @@ pub(super) fn replay(arguments: &ReplayArgs) -> anyhow::Result<Outcome> {
     let Some(loaded) = load_and_say(&arguments.pipeline) else { return Ok(Outcome::Misused) };
     let bar = progress_bar(&arguments.inputs);
     let progress = bar.clone().map(|bar| Arc::new(move |bytes| bar.inc(bytes)) as Progress);
-    let inputs =
-        Inputs::Files { inputs: arguments.inputs.clone(), identity: arguments.identity.identity(), progress };
+    let inputs = Inputs::Files { inputs: arguments.inputs.clone(), identity: arguments.identity.identity(), progress };
     let outcome = drive(&loaded, &inputs);
     if let Some(bar) = bar {
         bar.finish_and_clear();
@@ -107,7 +102,8 @@ fn progress_bar(inputs: &[PathBuf]) -> Option<ProgressBar> {
     }
     let files = crate::source::replay::files_in(inputs).ok()?;
     let bytes = files.iter().filter_map(|file| file.metadata().ok()).map(|metadata| metadata.len()).sum();
-    let style = ProgressStyle::with_template("{bar:40} {percent}% of {total_bytes}  {bytes_per_sec}  {eta} left").ok()?;
+    let style =
+        ProgressStyle::with_template("{bar:40} {percent}% of {total_bytes}  {bytes_per_sec}  {eta} left").ok()?;
     let bar = ProgressBar::new(bytes).with_style(style);
     bar.enable_steady_tick(std::time::Duration::from_millis(200));
     Some(bar)

@@ -20,7 +20,9 @@ fn table(loaded: &Loaded, inputs: &Inputs, report: &Report) -> String {
     let checkpoint = inputs.checkpoint_file(loaded);
     // Writing to a String cannot fail.
     let _ = match (report.finished, report.totals.records) {
-        (true, 0) => writeln!(text, "\n{bold}{}: nothing left to do{bold:#}, all of it is delivered already", loaded.name),
+        (true, 0) => {
+            writeln!(text, "\n{bold}{}: nothing left to do{bold:#}, all of it is delivered already", loaded.name)
+        }
         (true, _) => writeln!(text, "\n{bold}{}: finished{bold:#}", loaded.name),
         (false, _) => writeln!(text, "\n{bold}{}: stopped{bold:#}; run it again to go on from here", loaded.name),
     };
@@ -58,7 +60,8 @@ fn read(text: &mut String, report: &Report) {
         let _ = writeln!(text, "  unreadable     {}", reasons.join(", "));
     }
     if totals.gaps > 0 {
-        let _ = writeln!(text, "  gaps           {}: records were gone before they could be read", grouped(totals.gaps));
+        let _ =
+            writeln!(text, "  gaps           {}: records were gone before they could be read", grouped(totals.gaps));
     }
 }
 

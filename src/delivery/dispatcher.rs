@@ -562,7 +562,9 @@ impl Dispatcher {
     fn flush_full_lanes(&mut self, shard: usize) {
         for lane in self.lane_indexes(shard) {
             let state = &mut self.lanes[lane];
-            let full = matches!(state.phase, Phase::Reading(_)) && state.awaiting.is_none() && state.is_full(self.options.open_records);
+            let full = matches!(state.phase, Phase::Reading(_))
+                && state.awaiting.is_none()
+                && state.is_full(self.options.open_records);
             if full && !std::mem::replace(&mut state.flush_sent, true) {
                 self.tell(lane, Tell::Flush);
             }
@@ -570,9 +572,10 @@ impl Dispatcher {
     }
 
     fn may_read(&self, id: ReaderId) -> bool {
-        let ready = self.readers.get(id).is_some_and(|reader| {
-            reader.in_flight.is_none() && !reader.lanes.is_empty() && self.has_room(reader)
-        });
+        let ready = self
+            .readers
+            .get(id)
+            .is_some_and(|reader| reader.in_flight.is_none() && !reader.lanes.is_empty() && self.has_room(reader));
         ready && !self.readers.is_awaited(id, |other| other.in_flight.is_some() || self.has_room(other))
     }
 
@@ -676,8 +679,14 @@ impl Dispatcher {
 
     /// The store has the states of the last [`Command::Commit`].
     pub fn committed(&mut self) {
-        for (lane, state) in self.committing.take().unwrap_or_default() {
+        let states = self.committing.take().unwrap_or_default();
+        let lanes: Vec<usize> = states.iter().map(|(lane, _)| lane.0 as usize).collect();
+        for (lane, state) in states {
             self.lane_committed(lane.0 as usize, state);
+        }
+        // Only when all of them have started: lanes that begin at one position share a reader.
+        for lane in lanes {
+            self.pump(self.lanes[lane].shard);
         }
         if std::mem::take(&mut self.commit_again) {
             self.commit();
@@ -698,7 +707,6 @@ impl Dispatcher {
         if self.lanes[index].phase == Phase::New {
             self.lanes[index].phase = Phase::Waiting;
             self.start_if_ready(index);
-            self.pump(self.lanes[index].shard);
         }
     }
 

@@ -154,8 +154,14 @@ impl World {
             }
             self.step(faulty);
         }
-        let readers: Vec<_> = self.readers.iter().map(|(id, reader)| (*id, reader.shard, reader.next, reader.half)).collect();
-        panic!("not finished: {:?} readers {readers:?} grants {:?} {:#?}", self.dispatcher.load(), self.grants, self.dispatcher);
+        let readers: Vec<_> =
+            self.readers.iter().map(|(id, reader)| (*id, reader.shard, reader.next, reader.half)).collect();
+        panic!(
+            "not finished: {:?} readers {readers:?} grants {:?} {:#?}",
+            self.dispatcher.load(),
+            self.grants,
+            self.dispatcher
+        );
     }
 
     fn step(&mut self, faulty: bool) {
@@ -245,7 +251,11 @@ impl World {
                 let to = if cut && record + 1 == range.end { items / 2 } else { items };
                 for item in from..to {
                     encoded.bytes.push(b'x');
-                    encoded.items.push(make_item(place, item_id(shard, position(record), sink, item), encoded.bytes.len()));
+                    encoded.items.push(make_item(
+                        place,
+                        item_id(shard, position(record), sink, item),
+                        encoded.bytes.len(),
+                    ));
                 }
             }
             let mut own = FixedBitSet::with_capacity(encoded.items.len());
@@ -323,12 +333,10 @@ impl World {
             Some(seal) => seal.end.to_string().parse().unwrap(),
             None if !enough && !lane.flush && !lane.finish => return,
             // The last record may go on in the next piece: a chunk ends with a whole one.
-            None => {
-                match lane.pending.iter().map(|pending| pending.position).filter(|at| *at <= lane.whole_to).max() {
-                    Some(end) => end,
-                    None => return,
-                }
-            }
+            None => match lane.pending.iter().map(|pending| pending.position).filter(|at| *at <= lane.whole_to).max() {
+                Some(end) => end,
+                None => return,
+            },
         };
         if lane.seal.is_some() && last <= end && lane.whole_to < end && !lane.finish {
             // A rebuilt chunk must hold all of its records.
