@@ -6,7 +6,7 @@
 use std::path::Path;
 
 use proptest::prelude::*;
-use tunnelog::config::{Level, Loaded, Problems, load, load_str};
+use tunnelog::config::{Level, Loaded, Problems, count_line, load, load_str};
 
 fn env(name: &str) -> Option<String> {
     match name {
@@ -33,7 +33,7 @@ fn rendered(file: &str, text: &str) -> String {
         Err(problems) => format!("{problems}\n"),
         Ok(loaded) => {
             let warnings: Vec<String> = loaded.warnings.iter().map(|warning| format!("{warning}\n")).collect();
-            format!("{}valid, {} warnings\n", warnings.join("\n"), warnings.len())
+            format!("{}\nvalid, {}\n", warnings.join("\n"), count_line(&loaded.warnings))
         }
     }
 }
@@ -244,6 +244,17 @@ fn inputs_are_looked_for_beside_the_pipeline_file() {
     let loaded = load(&file, &env).unwrap();
     let replay = loaded.pipeline.sources["a"].replay.as_ref().unwrap();
     assert_eq!(loaded.replay_inputs(replay), [folder.path().join("in.jsonl")]);
+}
+
+#[test]
+fn what_this_build_left_out_says_how_to_build_it() {
+    let check = |text: &str, feature: &str, built: bool| match load_str("p.yaml", text, &env) {
+        Ok(_) => assert!(built, "{feature} is not built"),
+        Err(found) => assert!(!built && found.to_string().contains(&format!("--features {feature}")), "{found}"),
+    };
+    let zstd = format!("{SOURCES}sinks: {{b: {{file: {{path: x, compression: zstd}}}}}}\n");
+    check(&zstd, "zstd", cfg!(feature = "zstd"));
+    check(&format!("{SOURCES}sinks: {{b: {{console: }}}}\nstatus:\n"), "status", cfg!(feature = "status"));
 }
 
 proptest! {

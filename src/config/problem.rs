@@ -175,11 +175,12 @@ impl<'a> Report<'a> {
             let (short, long) =
                 if problem.path.len() < path.len() { (&*problem.path, path) } else { (path, &*problem.path) };
             let rest = long.strip_prefix(short);
-            rest.is_some_and(|rest| short.is_empty() || rest.is_empty() || rest.starts_with(['.', '[']))
+            // A problem of the file as a whole touches no field.
+            !short.is_empty() && rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
         })
     }
 
-    /// The line of a field's first problem, by its exact path.
+    /// Whether anything was found that keeps the pipeline from starting.
     pub(crate) fn has_errors(&self) -> bool {
         self.problems.iter().any(|problem| problem.level == Level::Error)
     }
@@ -238,7 +239,7 @@ pub(crate) fn nearest<'n>(name: &str, allowed: impl IntoIterator<Item = &'n str>
 }
 
 /// ``did you mean `kind`? allowed: …``
-pub(crate) fn suggestion<'n>(name: &str, allowed: &[&'n str]) -> String {
+pub(crate) fn suggestion(name: &str, allowed: &[&str]) -> String {
     let list = if allowed.is_empty() { "nothing".to_string() } else { allowed.join(", ") };
     match nearest(name, allowed.iter().copied()) {
         Some(near) => format!("did you mean `{near}`? allowed: {list}"),

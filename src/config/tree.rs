@@ -105,6 +105,7 @@ impl Scalar {
 
 impl Node {
     /// The pairs of a mapping; none of anything else.
+    #[cfg(test)]
     pub(crate) fn pairs(&self) -> &[(Key, Node)] {
         match &self.data {
             Data::Map(pairs) => pairs,
@@ -120,8 +121,19 @@ impl Node {
         }
     }
 
-    /// The place of the field at `path`, or of the nearest one above it that exists.
+    /// The place of the value at `path`, or of the nearest one above it that exists.
     pub(crate) fn find(&self, path: &Path) -> Span {
+        let (under, node) = self.descend(path);
+        node.map_or(under, |node| node.place(under))
+    }
+
+    /// The place of the last key of `path`, or of the nearest one above it that exists.
+    pub(crate) fn find_key(&self, path: &Path) -> Span {
+        self.descend(path).0
+    }
+
+    /// The last key or list item on the way, and the value if the way leads to its end.
+    fn descend(&self, path: &Path) -> (Span, Option<&Node>) {
         let mut node = self;
         let mut under = Span::of_columns(self.span.start.line, self.span.start.column, self.span.start.column + 1);
         for segment in &path.0 {
@@ -132,10 +144,10 @@ impl Node {
                 (Segment::Index(index), Data::List(items)) => items.get(*index).map(|item| (item.span, item)),
                 _ => None,
             };
-            let Some((span, value)) = next else { return under };
+            let Some((span, value)) = next else { return (under, None) };
             (under, node) = (span, value);
         }
-        node.place(under)
+        (under, Some(node))
     }
 }
 

@@ -76,7 +76,7 @@ impl fmt::Display for Duration {
 }
 
 fn write_largest(f: &mut fmt::Formatter<'_>, number: u64, units: &[(u64, &str)]) -> fmt::Result {
-    let fitting = units.iter().find(|(factor, _)| number != 0 && number % factor == 0);
+    let fitting = units.iter().find(|(factor, _)| number != 0 && number.is_multiple_of(*factor));
     match fitting.or(units.last()) {
         Some((factor, unit)) => write!(f, "{}{unit}", number / factor),
         None => write!(f, "{number}"),

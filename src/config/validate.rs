@@ -24,7 +24,6 @@ const SMALLEST_ROTATE: Size = Size(4 * 1024);
 /// Checks the meaning of a pipeline.
 pub(crate) fn validate(loaded: &Loaded, tree: &Node, report: &mut Report<'_>) {
     let mut check = Check { loaded, tree, report };
-    check.names();
     for (name, source) in &loaded.pipeline.sources {
         check.source(&Path::of(&["sources", name]), source);
     }
@@ -36,6 +35,8 @@ pub(crate) fn validate(loaded: &Loaded, tree: &Node, report: &mut Report<'_>) {
     check.limits();
     check.status();
     check.outputs_differ();
+    // Last: a wrong name makes nothing else about its source or sink wrong.
+    check.names();
 }
 
 struct Check<'a, 'r, 't> {
@@ -81,10 +82,7 @@ impl Check<'_, '_, '_> {
         for (part, name) in sources.chain(pipeline.sinks.keys().map(|name| ("sinks", name))) {
             if !is_name(name) {
                 let path = Path::of(&[part, name]);
-                let place = self.tree.pairs().iter().find(|(key, _)| key.name == part).and_then(|(_, map)| {
-                    map.pairs().iter().find(|(key, _)| key.name == *name).map(|(key, _)| key.span)
-                });
-                let place = place.unwrap_or_else(|| self.tree.find(&path));
+                let place = self.tree.find_key(&path);
                 let what = part.trim_end_matches('s');
                 self.report.error(place, &path, format!("`{name}` is not a name for a {what}")).note(RULE);
             }
@@ -126,7 +124,7 @@ impl Check<'_, '_, '_> {
         }
         // A resolved path may hold a variable's value; the file's own text is on the line above.
         let is_expanded = self.loaded.expanded.contains(&path.to_string());
-        let shown = if is_expanded { "it".to_string() } else { format!("`{}`", resolved.display()) };
+        let shown = if is_expanded { "what this names".to_string() } else { format!("`{}`", resolved.display()) };
         let remedy = "paths here are relative to the pipeline file's folder";
         self.error(path, format!("{shown} does not exist"), &["create it or correct the path", remedy]);
     }
@@ -205,8 +203,9 @@ impl Check<'_, '_, '_> {
         let schema = crate::schema::event_schema();
         for name in json.constants.keys() {
             if schema.pointer(&format!("/properties/{name}")).is_some() {
+                let path = path.key(name);
                 let message = format!("the event has a field `{name}` of its own");
-                self.error(&path.key(name), message, &["choose another name"]);
+                self.report.error(self.tree.find_key(&path), &path, message).note("choose another name");
             } else if name.is_empty() {
                 self.error(&path.key(name), "a field without a name", &["give it a name"]);
             }

@@ -215,10 +215,14 @@ impl<'s, 'r, 't> Walk<'s, 'r, 't> {
                 let remedy = "an address is an IP address and a port, for example 127.0.0.1:8077 or [::1]:8077";
                 ("an address", text.parse::<SocketAddr>().is_err().then(|| remedy.to_string()))
             }
-            _ => ("text", text.is_empty().then(|| "the value is empty: give one, or remove the field".to_string())),
+            _ => ("", text.is_empty().then(|| "give a value, or remove the field".to_string())),
         };
         let Some(remedy) = remedy else { return true };
-        let message = format!("{} is not {what}", found(at.node));
+        let message = if text.is_empty() {
+            format!("found {}, which is empty", found(at.node))
+        } else {
+            format!("{} is not {what}", found(at.node))
+        };
         self.report.error(at.place(), &at.path, message).note(remedy);
         false
     }
@@ -268,9 +272,10 @@ fn found(node: &Node) -> String {
         Data::Scalar(scalar) if scalar.before.is_some() => format!("the value of {}", scalar.shown()),
         Data::Scalar(scalar) => match scalar.typed() {
             Typed::Null => "nothing".into(),
-            Typed::Text("") => "an empty text".into(),
+            Typed::Text("") => "a text".into(),
+            Typed::Text(_) if !scalar.plain => format!("the text {}", scalar.shown()),
             Typed::Text(_) => scalar.shown(),
-            Typed::Bool(_) => format!("{} (true or false)", scalar.shown()),
+            Typed::Bool(_) => scalar.shown(),
             Typed::Whole(_) | Typed::Float(_) => format!("the number {}", scalar.shown()),
         },
     }

@@ -231,3 +231,70 @@ impl Source {
         before_header.is_some_and(|before| before.is_empty() || before.ends_with([' ', '\t', ':', '-']))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests may panic")]
+
+    use super::*;
+
+    /// Reads `v: ...` and gives the text and whether it is plain.
+    fn check(text: &str, expect: Option<(&str, bool)>) {
+        let mut report = Report::new("f", text);
+        let node = read(text, &mut report);
+        let found = node.as_ref().and_then(|node| match &node.pairs().last()?.1.data {
+            Data::Scalar(scalar) => Some((scalar.text.as_str(), scalar.plain)),
+            _ => None,
+        });
+        assert_eq!(found, expect, "{text:?} {:?}", report.finish());
+    }
+
+    #[test]
+    fn how_a_scalar_was_written_is_known() {
+        check("v: 007", Some(("007", true)));
+        check("v: 1.50", Some(("1.50", true)));
+        check("v: '007'", Some(("007", false)));
+        check("v: \"a\\tb\"", Some(("a\tb", false)));
+        check("v: plain\n  and more", Some(("plain and more", true)));
+        check("v: |\n  7\n", Some(("7\n", false)));
+        check("v: |-\n  'q'\n", Some(("'q'", false)));
+        check("v: >- # why\n\n  *a\n", Some(("\n*a", false)));
+        check("v:\r\n  7\r\n", Some(("7", true)));
+        check("# |\nv: 7", Some(("7", true)));
+        check("# a |\n7: 8\nv:\n  9", Some(("9", true)));
+        check("v:", Some(("", true)));
+        check("{v: }", Some(("", true)));
+        check("v: ~", Some(("", true)));
+        check("é: \"ü\"\nv: ${X}", Some(("${X}", true)));
+        check("w: 1\n\"v\": '*a'", Some(("*a", false)));
+    }
+
+    #[test]
+    fn what_a_pipeline_file_may_not_have_is_refused() {
+        check("w: &a 5\nv: *a", None);
+        check("v: !!int 5", None);
+        check("v: !x 5", None);
+        check("v: !!int x", None);
+        check("v: &a 5", None);
+    }
+
+    #[test]
+    fn every_duplicate_is_found_in_one_reading() {
+        let text = "a: 1\nb: {x: 1, 'x': 2}\n\"a\": 2\na: 3\n";
+        let mut report = Report::new("f", text);
+        let node = read(text, &mut report).unwrap();
+        assert_eq!(node.pairs().len(), 2);
+        let messages: Vec<String> = report.finish().into_iter().map(|problem| problem.message).collect();
+        assert_eq!(messages, ["`x` is set twice", "`a` is set twice", "`a` is set twice"]);
+    }
+
+    #[test]
+    fn nesting_is_bounded_before_the_library_sees_it() {
+        for text in ["- ".repeat(200), "? ".repeat(200), format!("a:\n{}b: 1", " ".repeat(200))] {
+            assert_eq!(too_deep(&text), Some(1 + text.matches('\n').count()));
+        }
+        let staircase: String = (0..1000).map(|depth| format!("{}a:\n", " ".repeat(depth))).collect();
+        assert_eq!(too_deep(&staircase), Some(130));
+        assert_eq!(too_deep("# - - -\na: [1, 2]\n"), None);
+    }
+}

@@ -14,7 +14,9 @@ Values may hold `${VAR}` or `${VAR:-default}` from the environment, and `$$` for
 `{...}` a variable needs quotes. A size is a whole number with `B`, `KiB`, `MiB` or `GiB`, a duration one with `ms`,
 `s`, `m`, `h` or `d`. `tunnelog check PIPELINE` reports every problem at once.
 ";
-    Reference::new(crate::config::config_schema(), "unset").page("Configuration reference", intro)
+    const ORDER: &[&str] =
+        &["name", "sources", "enrich", "sinks", "dead_letters", "checkpoint", "limits", "status", "file", "only"];
+    Reference::new(crate::config::config_schema(), "unset", ORDER).page("Configuration reference", intro)
 }
 
 /// The event reference, `schemas/event.md`.
@@ -26,13 +28,37 @@ Fields that do not apply are absent, never `null`. The option `constants` of the
 string at the top level, and a later program may add fields under the same schema name: readers ignore what they do not
 know.
 ";
-    Reference::new(super::event_schema(), "").page("Event reference", intro)
+    const ORDER: &[&str] = &[
+        "schema",
+        "id",
+        "time",
+        "observed",
+        "kind",
+        "action",
+        "transition",
+        "session_state",
+        "severity",
+        "summary",
+        "cloud",
+        "vpn",
+        "route_server",
+        "bgp",
+        "ike",
+        "problems",
+        "log",
+        "origin",
+        "raw",
+        "connection_id",
+    ];
+    Reference::new(super::event_schema(), "", ORDER).page("Event reference", intro)
 }
 
 struct Reference {
     root: Value,
     /// What the column says where a field has no default and is not required.
     unset: &'static str,
+    /// Fields that come first, in this order; the schema itself is sorted by name.
+    order: &'static [&'static str],
     /// Objects that have a table, by the name of their definition, with the path of their first use.
     seen: BTreeMap<String, String>,
     /// Closed lists, by the name of their definition.
@@ -44,8 +70,8 @@ struct Reference {
 type Pending = (String, Value);
 
 impl Reference {
-    fn new(root: Value, unset: &'static str) -> Self {
-        Reference { root, unset, seen: BTreeMap::new(), words: BTreeMap::new(), text: String::new() }
+    fn new(root: Value, unset: &'static str, order: &'static [&'static str]) -> Self {
+        Reference { root, unset, order, seen: BTreeMap::new(), words: BTreeMap::new(), text: String::new() }
     }
 
     fn page(mut self, title: &str, intro: &str) -> String {
@@ -71,6 +97,9 @@ impl Reference {
         let required: Vec<&str> =
             schema.get("required").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str).collect();
         let mut pending = Vec::new();
+        let mut fields: Vec<(&String, &Value)> = fields.iter().collect();
+        let rank = |name: &str| self.order.iter().position(|other| *other == name).unwrap_or(usize::MAX);
+        fields.sort_by_key(|(name, _)| rank(name));
         for (name, field) in fields {
             let full = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
             let kind = self.kind(&full, field, &mut pending);
@@ -93,6 +122,7 @@ impl Reference {
             _ if required => "required".into(),
             Some(Value::String(text)) => format!("`{text}`"),
             Some(other) => format!("`{other}`"),
+            None if field.get("$ref").is_some() => String::new(),
             None => self.unset.into(),
         }
     }
@@ -116,6 +146,7 @@ impl Reference {
                 format!("list of {}", self.kind(&format!("{path}[]"), &items, pending))
             }
             "object" => self.object_kind(path, definition, schema, pending),
+            _ if definition.is_some() && !prose(&schema).is_empty() => prose(&schema),
             other => scalar_kind(other, &schema),
         }
     }
@@ -202,6 +233,7 @@ fn scalar_kind(kind: &str, schema: &Value) -> String {
         (_, Some("socket-address"), ..) => "address and port".into(),
         (_, Some(format), ..) => format.to_string(),
         ("integer", _, Some(least), Some(most)) => format!("whole number, {least} to {most}"),
+        ("integer", _, Some(least), None) if least != "0" => format!("whole number, at least {least}"),
         ("integer", ..) => "whole number".into(),
         ("boolean", ..) => "`true` or `false`".into(),
         ("string", ..) => "text".into(),
