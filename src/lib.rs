@@ -10,8 +10,8 @@
 pub mod source;
 
 pub mod decode;
-pub mod normalize;
 pub mod enrich;
 pub mod event;
+pub mod normalize;
 
 pub mod config;

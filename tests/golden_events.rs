@@ -25,11 +25,8 @@ fn event_line(log: &LogEvent<'_>, stream: &LogStream<'_>, observed: Option<Milli
 
 /// The events of bare lines, as if they had come from the stream of this name.
 fn events_of_lines(lines: &str, stream_name: &str) -> String {
-    let stream = LogStream {
-        owner: "123456789012".into(),
-        group: "/aws/vendedlogs/vpn".into(),
-        stream: stream_name.into(),
-    };
+    let stream =
+        LogStream { owner: "123456789012".into(), group: "/aws/vendedlogs/vpn".into(), stream: stream_name.into() };
     let logs = lines.lines().map(|line| LogEvent { message: line.into(), ..LogEvent::default() });
     logs.map(|log| event_line(&log, &stream, Some(Millis(1_762_580_700_000)))).collect()
 }

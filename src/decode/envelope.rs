@@ -77,8 +77,7 @@ struct RawEnvelope<'a> {
 impl<'a> Envelope<'a> {
     /// Reads the envelope in `data`, the plain bytes of one record.
     pub fn parse(data: &'a [u8]) -> Result<Envelope<'a>, DecodeError> {
-        let text =
-            str::from_utf8(data).map_err(|error| DecodeError::InvalidUtf8 { offset: error.valid_up_to() })?;
+        let text = str::from_utf8(data).map_err(|error| DecodeError::InvalidUtf8 { offset: error.valid_up_to() })?;
         let raw: RawEnvelope<'a> = serde_json::from_str(text).map_err(|error| match error.classify() {
             serde_json::error::Category::Data => DecodeError::NotAnEnvelope,
             _ => DecodeError::NotJson { line: error.line(), column: error.column() },
@@ -90,8 +89,7 @@ impl<'a> Envelope<'a> {
             None => return Err(DecodeError::NotAnEnvelope),
         };
         let text = |raw: Option<&'a RawValue>| raw.and_then(scalar).unwrap_or_default();
-        let stream =
-            LogStream { owner: text(raw.owner), group: text(raw.log_group), stream: text(raw.log_stream) };
+        let stream = LogStream { owner: text(raw.owner), group: text(raw.log_group), stream: text(raw.log_stream) };
         let events = match raw.log_events.map(RawValue::get) {
             Some(events) if events.starts_with('[') => events,
             None | Some(_) if kind == MessageKind::Control => "[]",
@@ -289,8 +287,14 @@ mod tests {
     #[test]
     fn ids_are_canonical_whatever_their_json_type() {
         for (json, id) in [
-            (r#""39914058728991429450395327189911295461740495520467910656""#, "39914058728991429450395327189911295461740495520467910656"),
-            ("39914058728991429450395327189911295461740495520467910656", "39914058728991429450395327189911295461740495520467910656"),
+            (
+                r#""39914058728991429450395327189911295461740495520467910656""#,
+                "39914058728991429450395327189911295461740495520467910656",
+            ),
+            (
+                "39914058728991429450395327189911295461740495520467910656",
+                "39914058728991429450395327189911295461740495520467910656",
+            ),
             (r#""007""#, "7"),
             (r#""000""#, "0"),
             (r#""\u0030\u0031""#, "1"),

@@ -23,10 +23,7 @@ pub(crate) fn session_state(status: &Scalar<'_>) -> Option<SessionState> {
 /// What a session's message says, given what it is about.
 pub(crate) fn session<'a>(details: &Cow<'a, str>, action: Action, problems: &mut Vec<Problem<'a>>) -> Bgp<'a> {
     let mut read = Reader { details, problems };
-    let mut bgp = Bgp {
-        neighbor: read.value("bgp.neighbor", token_after(details, "neighbor"), ip),
-        ..Bgp::default()
-    };
+    let mut bgp = Bgp { neighbor: read.value("bgp.neighbor", token_after(details, "neighbor"), ip), ..Bgp::default() };
     match action {
         Action::Established | Action::Down | Action::StateChanged => {
             let states = after(details, "changed from").unwrap_or_default();
@@ -71,12 +68,7 @@ struct Reader<'r, 'a> {
 }
 
 impl<'a> Reader<'_, 'a> {
-    fn value<T>(
-        &mut self,
-        field: &'static str,
-        token: Option<&str>,
-        parse: impl Fn(&str) -> Option<T>,
-    ) -> Option<T> {
+    fn value<T>(&mut self, field: &'static str, token: Option<&str>, parse: impl Fn(&str) -> Option<T>) -> Option<T> {
         let token = token?;
         let value = parse(token);
         if value.is_none() {
@@ -131,8 +123,7 @@ impl<'a> Reader<'_, 'a> {
 
 /// The action of a route and what the line says about it.
 pub(crate) fn route<'a>(line: &Line<'a>, problems: &mut Vec<Problem<'a>>) -> (Action, Bgp<'a>) {
-    let mut bgp = Bgp::default();
-    bgp.prefix = prefix(&line.prefix, problems);
+    let mut bgp = Bgp { prefix: prefix(&line.prefix, problems), ..Bgp::default() };
     if let Some(path) = line.as_path.text() {
         as_path(&mut bgp, path, problems);
     }

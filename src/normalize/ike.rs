@@ -8,11 +8,7 @@ use super::words::{ip, token_after};
 use crate::event::{Ike, PhaseState, Problem, SessionState};
 
 /// What the line says; `details` is its message.
-pub(crate) fn read<'a>(
-    line: &Line<'a>,
-    details: Option<&Cow<'a, str>>,
-    problems: &mut Vec<Problem<'a>>,
-) -> Ike<'a> {
+pub(crate) fn read<'a>(line: &Line<'a>, details: Option<&Cow<'a, str>>, problems: &mut Vec<Problem<'a>>) -> Ike<'a> {
     let mut ike = Ike {
         phase1: phase("ike.phase1", &line.phase1, problems),
         phase2: phase("ike.phase2", &line.phase2, problems),

@@ -60,7 +60,10 @@ mod tests {
             ("", None, None, None),
         ] {
             let got = Peer::parse(arn.into());
-            assert_eq!((got.region.as_deref(), got.account_id.as_deref(), got.peer_id.as_deref()), (region, account, peer));
+            assert_eq!(
+                (got.region.as_deref(), got.account_id.as_deref(), got.peer_id.as_deref()),
+                (region, account, peer)
+            );
         }
     }
 }

@@ -146,7 +146,8 @@ mod tests {
 
     #[test]
     fn a_name_without_an_id_gives_no_identity() {
-        for name in ["", "vpn-", "vpn-xyz", "vpn-123", "vpn-1234abcdz_1.2.3.4", "rsp-1234567890abcdef0", "é", "vpn-é"] {
+        for name in ["", "vpn-", "vpn-xyz", "vpn-123", "vpn-1234abcdz_1.2.3.4", "rsp-1234567890abcdef0", "é", "vpn-é"]
+        {
             check(name, None, None, None);
         }
         check("my-tunnel-IKE.log", None, None, Some(LogType::Ike));

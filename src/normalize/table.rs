@@ -143,7 +143,8 @@ pub const SESSION: &[Row] = &[
 ];
 
 /// A BGP session message that is not in [`SESSION`].
-pub const SESSION_OTHER: Row = session("any other text of a BGPStatus", "", A::Other, Notice, "a message that AWS does not document");
+pub const SESSION_OTHER: Row =
+    session("any other text of a BGPStatus", "", A::Other, Notice, "a message that AWS does not document");
 
 /// Sessions of which only the status is told: a snapshot, so no edge.
 #[rustfmt::skip]
@@ -191,7 +192,8 @@ pub const IKE: &[Row] = &[
 ];
 
 /// A tunnel activity message that is not in [`IKE`].
-pub const IKE_OTHER: Row = ike("any other text of tunnel activity", "", A::Other, Notice, "a message that AWS does not document");
+pub const IKE_OTHER: Row =
+    ike("any other text of tunnel activity", "", A::Other, Notice, "a message that AWS does not document");
 
 /// A line that cannot be read.
 pub const UNPARSED: Row =
@@ -239,7 +241,8 @@ pub fn markdown() -> String {
         let transition = row.transition.map(Transition::as_str).unwrap_or_default();
         let Row { message, kind, action, severity, meaning, .. } = row;
         // Writing to a string cannot fail.
-        let _ = writeln!(text, "| {message} | `{kind}` | `{action}` | {transition} | {state} | {severity} | {meaning} |");
+        let _ =
+            writeln!(text, "| {message} | `{kind}` | `{action}` | {transition} | {state} | {severity} | {meaning} |");
     }
     text
 }

@@ -36,14 +36,34 @@ fn session(details: &str) -> String {
 #[test]
 fn dashes_and_stray_braces_are_read_loosely() {
     for dash in [" - ", "- ", " – ", "– ", " • ", "•", " — "] {
-        let line = session(&format!("AWS-side peer detected a bad OPEN message from neighbor 169.254.50.86{dash}remote AS is 65001, expected 65010"));
-        check(&line, json!({"action": "bad_open", "bgp/neighbor": "169.254.50.86", "bgp/peer_asn": 65001, "bgp/expected_asn": 65010, "problems": null}));
-        let line = session(&format!("AWS-side peer received an OPEN message from neighbor fd00::2{dash}version 4, AS 4200000001, holdtime 30, router-id 10.0.0.1}}"));
-        check(&line, json!({"action": "open_received", "bgp/neighbor": "fd00::2", "bgp/peer_asn": 4_200_000_001_u32, "bgp/hold_time_s": 30, "bgp/router_id": "10.0.0.1", "problems": null}));
-        let line = session(&format!("AWS-side peer is reporting a maximum prefix limit warning{dash}received 95 prefixes from neighbor 169.254.50.86, limit is 100"));
-        check(&line, json!({"action": "prefix_limit_warning", "bgp/prefix_count": 95, "bgp/prefix_limit": 100, "bgp/neighbor": "169.254.50.86"}));
-        let line = session(&format!("AWS-side peer received update with attributes from neighbor 169.254.50.86{dash}AS path: 65010 {{65020,65030}}"));
-        check(&line, json!({"action": "attributes_received", "bgp/as_path": "65010 {65020,65030}", "bgp/as_path_asns": [65010, 65020, 65030], "bgp/origin_asn": null}));
+        let line = session(&format!(
+            "AWS-side peer detected a bad OPEN message from neighbor 169.254.50.86{dash}remote AS is 65001, expected 65010"
+        ));
+        check(
+            &line,
+            json!({"action": "bad_open", "bgp/neighbor": "169.254.50.86", "bgp/peer_asn": 65001, "bgp/expected_asn": 65010, "problems": null}),
+        );
+        let line = session(&format!(
+            "AWS-side peer received an OPEN message from neighbor fd00::2{dash}version 4, AS 4200000001, holdtime 30, router-id 10.0.0.1}}"
+        ));
+        check(
+            &line,
+            json!({"action": "open_received", "bgp/neighbor": "fd00::2", "bgp/peer_asn": 4_200_000_001_u32, "bgp/hold_time_s": 30, "bgp/router_id": "10.0.0.1", "problems": null}),
+        );
+        let line = session(&format!(
+            "AWS-side peer is reporting a maximum prefix limit warning{dash}received 95 prefixes from neighbor 169.254.50.86, limit is 100"
+        ));
+        check(
+            &line,
+            json!({"action": "prefix_limit_warning", "bgp/prefix_count": 95, "bgp/prefix_limit": 100, "bgp/neighbor": "169.254.50.86"}),
+        );
+        let line = session(&format!(
+            "AWS-side peer received update with attributes from neighbor 169.254.50.86{dash}AS path: 65010 {{65020,65030}}"
+        ));
+        check(
+            &line,
+            json!({"action": "attributes_received", "bgp/as_path": "65010 {65020,65030}", "bgp/as_path_asns": [65010, 65020, 65030], "bgp/origin_asn": null}),
+        );
     }
 }
 
@@ -57,7 +77,9 @@ fn only_documented_edges_are_transitions() {
         ("OpenConfirm", "Idle", "state_changed", Value::Null),
         ("openconfirm", "ESTABLISHED", "established", json!("up")),
     ] {
-        let line = session(&format!("AWS-side peer BGP session state has changed from {from} to {to} with neighbor 169.254.50.86"));
+        let line = session(&format!(
+            "AWS-side peer BGP session state has changed from {from} to {to} with neighbor 169.254.50.86"
+        ));
         check(&line, json!({"action": action, "transition": transition, "session_state": "down"}));
     }
 }
@@ -65,13 +87,36 @@ fn only_documented_edges_are_transitions() {
 #[test]
 fn notifications_keep_code_subcode_and_direction() {
     for (details, action, notification) in [
-        ("AWS-side peer sent a notification 3/5 (UPDATE/Attribute Length) to neighbor 1.2.3.4", "notification_sent", json!({"direction": "sent", "code": 3, "subcode": 5, "name": "UPDATE/Attribute Length"})),
-        ("AWS-side peer received a notification 6/10 from neighbor 1.2.3.4", "notification_received", json!({"direction": "received", "code": 6, "subcode": 10})),
-        ("AWS-side peer received notification from neighbor 1.2.3.4", "notification_received", json!({"direction": "received"})),
-        ("AWS-side peer sent a Hold Timer Expired notification to neighbor 1.2.3.4", "hold_timer_expired", json!({"direction": "sent", "code": 4, "name": "Hold Timer Expired"})),
-        ("AWS-side peer received a Hold Timer Expired notification from neighbor 1.2.3.4", "notification_received", json!({"direction": "received", "code": 4, "name": "Hold Timer Expired"})),
+        (
+            "AWS-side peer sent a notification 3/5 (UPDATE/Attribute Length) to neighbor 1.2.3.4",
+            "notification_sent",
+            json!({"direction": "sent", "code": 3, "subcode": 5, "name": "UPDATE/Attribute Length"}),
+        ),
+        (
+            "AWS-side peer received a notification 6/10 from neighbor 1.2.3.4",
+            "notification_received",
+            json!({"direction": "received", "code": 6, "subcode": 10}),
+        ),
+        (
+            "AWS-side peer received notification from neighbor 1.2.3.4",
+            "notification_received",
+            json!({"direction": "received"}),
+        ),
+        (
+            "AWS-side peer sent a Hold Timer Expired notification to neighbor 1.2.3.4",
+            "hold_timer_expired",
+            json!({"direction": "sent", "code": 4, "name": "Hold Timer Expired"}),
+        ),
+        (
+            "AWS-side peer received a Hold Timer Expired notification from neighbor 1.2.3.4",
+            "notification_received",
+            json!({"direction": "received", "code": 4, "name": "Hold Timer Expired"}),
+        ),
     ] {
-        check(&session(details), json!({"action": action, "bgp/notification": notification, "bgp/neighbor": "1.2.3.4", "problems": null}));
+        check(
+            &session(details),
+            json!({"action": action, "bgp/notification": notification, "bgp/neighbor": "1.2.3.4", "problems": null}),
+        );
     }
 }
 
@@ -93,7 +138,9 @@ fn malformed_values_are_problems_and_in_no_field() {
         json!({"bgp/prefix": "2001:db8::/48", "problems": [{"field": "bgp.as_path", "value": "4294967296"}]}),
     );
     check(
-        &session("AWS-side peer detected a bad OPEN message from neighbor nobody- remote AS is 99999999999, expected x"),
+        &session(
+            "AWS-side peer detected a bad OPEN message from neighbor nobody- remote AS is 99999999999, expected x",
+        ),
         json!({"action": "bad_open", "bgp": {}, "problems": [
             {"field": "bgp.neighbor", "value": "nobody"}, {"field": "bgp.peer_asn", "value": "99999999999"}, {"field": "bgp.expected_asn", "value": "x"}]}),
     );
@@ -115,8 +162,12 @@ fn a_route_that_was_denied_was_never_accepted_unless_it_is_withdrawn() {
         ("ADVERTISED", "something else", "advertised", Value::Null),
         ("FLAPPED", "", "other", Value::Null),
     ] {
-        let line = json!({"type": "RouteStatus", "status": status, "message": {"prefix": "10.0.0.0/8", "details": details}});
-        check(&line.to_string(), json!({"kind": "bgp.route", "action": action, "bgp/rejected_because": because, "session_state": null}));
+        let line =
+            json!({"type": "RouteStatus", "status": status, "message": {"prefix": "10.0.0.0/8", "details": details}});
+        check(
+            &line.to_string(),
+            json!({"kind": "bgp.route", "action": action, "bgp/rejected_because": because, "session_state": null}),
+        );
     }
 }
 
@@ -146,14 +197,23 @@ fn a_missing_type_is_inferred_only_where_it_is_certain() {
 fn text_lines_are_recognised_in_any_layout() {
     let established = json!({"kind": "bgp.session", "action": "established", "session_state": "up", "bgp/neighbor": "169.254.50.86",
         "time": "2025-11-08T05:40:29.641Z", "vpn/connection_id": "vpn-1234abcd", "vpn/tunnel/outside_ip": "1.2.3.4", "problems": null});
-    let details = "AWS-side peer BGP session state has changed from OpenConfirm to Established with neighbor 169.254.50.86";
+    let details =
+        "AWS-side peer BGP session state has changed from OpenConfirm to Established with neighbor 169.254.50.86";
     for line in [
         format!("2025-11-08 05:40:29.641Z vpn-1234abcd_1.2.3.4 BGPStatus UP {details}"),
         format!("2025-11-08T05:40:29.641Z [vpn-1234abcd_1.2.3.4] BGPStatus UP: {details}"),
-        format!("resource_id=vpn-1234abcd_1.2.3.4 event_timestamp=1762580429641 type=BGPStatus status=UP details={details}"),
-        format!("resource_id: vpn-1234abcd_1.2.3.4, timestamp: 2025-11-08 05:40:29.641Z, type: BGPStatus, status: UP, message: {{details: {details}}}"),
-        format!(r#"{{"resource_id": "vpn-1234abcd_1.2.3.4", "timestamp": "2025-11-08 05:40:29.641Z", "type": "BGPStatus", "status": "UP", "message": {{"details": "{details}"#),
-        format!("{{\\\"resource_id\\\":\\\"vpn-1234abcd_1.2.3.4\\\",\\\"event_timestamp\\\":1762580429641,\\\"status\\\":\\\"UP\\\",\\\"message\\\":{{\\\"details\\\":\\\"{details}\\\"}}}}"),
+        format!(
+            "resource_id=vpn-1234abcd_1.2.3.4 event_timestamp=1762580429641 type=BGPStatus status=UP details={details}"
+        ),
+        format!(
+            "resource_id: vpn-1234abcd_1.2.3.4, timestamp: 2025-11-08 05:40:29.641Z, type: BGPStatus, status: UP, message: {{details: {details}}}"
+        ),
+        format!(
+            r#"{{"resource_id": "vpn-1234abcd_1.2.3.4", "timestamp": "2025-11-08 05:40:29.641Z", "type": "BGPStatus", "status": "UP", "message": {{"details": "{details}"#
+        ),
+        format!(
+            "{{\\\"resource_id\\\":\\\"vpn-1234abcd_1.2.3.4\\\",\\\"event_timestamp\\\":1762580429641,\\\"status\\\":\\\"UP\\\",\\\"message\\\":{{\\\"details\\\":\\\"{details}\\\"}}}}"
+        ),
     ] {
         check(&line, established.clone());
     }
@@ -167,25 +227,48 @@ fn text_lines_are_recognised_in_any_layout() {
             "ike": {"phase1": "Established", "phase2": "Rekeying", "dpd_enabled": true, "nat_t": false, "request_id": 7}}),
     );
     check("Nov 8 peer is not responsive – declaring peer dead", json!({"kind": "ike", "action": "peer_unresponsive"}));
-    check("hello world", json!({"kind": "unparsed", "action": "unparsed", "summary": "Log line that could not be read: hello world", "vpn/connection_id": "vpn-0a1b2c3d4e5f60718"}));
+    check(
+        "hello world",
+        json!({"kind": "unparsed", "action": "unparsed", "summary": "Log line that could not be read: hello world", "vpn/connection_id": "vpn-0a1b2c3d4e5f60718"}),
+    );
 }
 
 #[test]
 fn identity_comes_from_the_line_before_the_stream() {
     let line = |resource: &str| json!({"resource_id": resource, "type": "BGPStatus", "status": "UP"}).to_string();
-    check(&line("vpn-1234abcd_1.2.3.4"), json!({"vpn": {"connection_id": "vpn-1234abcd", "tunnel": {"outside_ip": "1.2.3.4"}}}));
-    check(&line("vpn-1234abcd_fd00::1"), json!({"vpn": {"connection_id": "vpn-1234abcd", "tunnel": {"outside_ip": "fd00::1"}}}));
-    check(&line("vpn-1234abcd_bad"), json!({"vpn": {"connection_id": "vpn-1234abcd"}, "problems/0/field": "vpn.tunnel.outside_ip"}));
+    check(
+        &line("vpn-1234abcd_1.2.3.4"),
+        json!({"vpn": {"connection_id": "vpn-1234abcd", "tunnel": {"outside_ip": "1.2.3.4"}}}),
+    );
+    check(
+        &line("vpn-1234abcd_fd00::1"),
+        json!({"vpn": {"connection_id": "vpn-1234abcd", "tunnel": {"outside_ip": "fd00::1"}}}),
+    );
+    check(
+        &line("vpn-1234abcd_bad"),
+        json!({"vpn": {"connection_id": "vpn-1234abcd"}, "problems/0/field": "vpn.tunnel.outside_ip"}),
+    );
     check(&line("vpn-0a1b2c3d4e5f60718_203.0.113.1"), json!({"vpn/tunnel/outside_ip": "203.0.113.1"}));
-    check(&line("nothing"), json!({"vpn/connection_id": "vpn-0a1b2c3d4e5f60718", "vpn/tunnel/outside_ip": "203.0.113.17", "problems/0/value": "nothing"}));
+    check(
+        &line("nothing"),
+        json!({"vpn/connection_id": "vpn-0a1b2c3d4e5f60718", "vpn/tunnel/outside_ip": "203.0.113.17", "problems/0/value": "nothing"}),
+    );
     check_in("odd", &line(""), json!({"vpn": null, "problems": null}));
 }
 
 #[test]
 fn a_status_without_a_message_is_a_snapshot_and_no_edge() {
     for (kind, status, expect) in [
-        ("BGPStatus", "UP", json!({"kind": "bgp.session", "action": "established", "transition": null, "session_state": "up"})),
-        ("BGPStatus", "DOWN", json!({"kind": "bgp.session", "action": "down", "transition": null, "session_state": "down"})),
+        (
+            "BGPStatus",
+            "UP",
+            json!({"kind": "bgp.session", "action": "established", "transition": null, "session_state": "up"}),
+        ),
+        (
+            "BGPStatus",
+            "DOWN",
+            json!({"kind": "bgp.session", "action": "down", "transition": null, "session_state": "down"}),
+        ),
         ("BGPStatus", "ODD", json!({"kind": "bgp.session", "action": "other", "session_state": null})),
         ("BFDStatus", "UP", json!({"kind": "bfd.session", "action": "up", "transition": null, "session_state": "up"})),
         ("BFDStatus", "DOWN", json!({"kind": "bfd.session", "action": "down", "session_state": "down"})),

@@ -126,8 +126,10 @@ fn leading_time(text: &str) -> Scalar<'_> {
     let text = text.trim_start_matches(['[', ' ', '"']);
     let mut ends = text.match_indices([' ', ']', ',', '\t', '"']).map(|(at, _)| at).chain([text.len()]);
     let candidates = [ends.next(), ends.next()];
-    let found = candidates.into_iter().flatten().filter_map(|end| text.get(..end)).find(|candidate| {
-        Millis::parse(candidate).is_some()
-    });
+    let found = candidates
+        .into_iter()
+        .flatten()
+        .filter_map(|end| text.get(..end))
+        .find(|candidate| Millis::parse(candidate).is_some());
     found.map_or(Scalar::Absent, |time| Scalar::Text(Cow::Borrowed(time)))
 }

@@ -158,9 +158,7 @@ mod tests {
     #[test]
     fn equal_lines_are_counted_within_a_bounded_memory() {
         let mut seen = Occurrences::default();
-        let mut count = |message: &str| {
-            seen.count("s", &BareLine { stream: None, id: None, timestamp: None, message })
-        };
+        let mut count = |message: &str| seen.count("s", &BareLine { stream: None, id: None, timestamp: None, message });
         assert_eq!((count("a"), count("b"), count("a"), count("a")), (0, 0, 1, 2));
         for number in 0..GENERATION_LINES {
             assert_eq!(count(&format!("line {number}")), 0);

@@ -5,6 +5,7 @@ use std::io::{self, BufRead, BufReader, ErrorKind, Read};
 use flate2::bufread::GzDecoder;
 
 use super::super::inflate::GZIP_MAGIC;
+use super::member::{self, Member};
 
 /// A reader that can look ahead and take bytes back.
 pub(super) trait Peek: BufRead {
@@ -40,6 +41,14 @@ impl<R: BufRead> Input<R> {
 
 impl<R: BufRead> Peek for Input<R> {
     fn peek(&mut self, count: usize) -> io::Result<Vec<u8>> {
+        // What has been read is dropped first, so that looking ahead again and again holds nothing.
+        self.pushed.drain(..self.at);
+        self.at = 0;
+        if self.pushed.is_empty()
+            && let Some(bytes) = self.inner.fill_buf()?.get(..count)
+        {
+            return Ok(bytes.to_vec());
+        }
         while self.pending().len() < count {
             let more = self.inner.fill_buf()?;
             if more.is_empty() {
@@ -115,10 +124,12 @@ impl BufRead for Tee<'_> {
     }
 }
 
-/// Unpacks one gzip member, and those behind it as long as one ends in the middle of a line.
+/// Unpacks one gzip member, and those behind it as long as one ends in the middle of a line and the next
+/// is no record of its own.
 pub(super) struct Unzip<R: BufRead> {
     decoder: Option<GzDecoder<Input<R>>>,
     last: u8,
+    max_bytes: usize,
 }
 
 impl<R: BufRead> Unzip<R> {
@@ -140,6 +151,11 @@ impl<R: BufRead> Read for Unzip<R> {
             if buffer.is_empty() || self.last == b'\n' || decoder.get_mut().peek(2)? != GZIP_MAGIC {
                 return Ok(0);
             }
+            if let Member::Record(data) | Member::Damaged(data) = member::sniff(decoder.get_mut(), self.max_bytes)? {
+                decoder.get_mut().push_back(&data);
+                self.last = b'\n';
+                return Ok(0);
+            }
             self.decoder = self.decoder.take().map(|decoder| GzDecoder::new(decoder.into_inner()));
         }
     }
@@ -148,24 +164,24 @@ impl<R: BufRead> Read for Unzip<R> {
 /// Where lines come from: the file itself, or a gzip file in it.
 pub(super) enum Stream<R: BufRead> {
     Plain(Input<R>),
-    Unpacked(Input<BufReader<Unzip<R>>>),
+    Unpacked(Box<Input<BufReader<Unzip<R>>>>),
 }
 
 impl<R: BufRead> Stream<R> {
     pub(super) fn reader(&mut self) -> &mut dyn Peek {
         match self {
             Stream::Plain(input) => input,
-            Stream::Unpacked(input) => input,
+            Stream::Unpacked(input) => &mut **input,
         }
     }
 
     /// Looks into the gzip file that begins here.
-    pub(super) fn enter(self) -> Stream<R> {
+    pub(super) fn enter(self, max_bytes: usize) -> Stream<R> {
         match self {
             Stream::Plain(input) => {
                 // `\n`: an empty member must not go on into the next one.
-                let unzip = Unzip { decoder: Some(GzDecoder::new(input)), last: b'\n' };
-                Stream::Unpacked(Input::new(BufReader::new(unzip)))
+                let unzip = Unzip { decoder: Some(GzDecoder::new(input)), last: b'\n', max_bytes };
+                Stream::Unpacked(Box::new(Input::new(BufReader::new(unzip))))
             }
             unpacked @ Stream::Unpacked(_) => unpacked,
         }

@@ -1,1 +1,501 @@
-//! x
+//! Splits a file or standard input of any form into records: for `tunnelog decode` and `replay`.
+//!
+//! Recognised by content, mixed freely: raw gzip records, one after the other; base64 of a record, a line
+//! each; what `aws kinesis get-records`, `aws logs filter-log-events` and `get-log-events` print, on one
+//! line or many; plain envelopes; our dead letters; lines of an export task; bare log lines, JSON or text;
+//! and a gzip file of any of these.
+//!
+//! Invariants: the input is read as a stream, and never more than [`Recognizer::MAX_UNIT_BYTES`] of a line
+//! or JSON document are held; every byte of the input ends up in a record or is reported as unreadable,
+//! blank lines apart; the same input gives the same items; an EC2 inventory answer, which has pre-shared
+//! keys in it, is refused and none of its bytes are carried in an item.
+//!
+//! It does not decode: a record that comes out may be broken all the same, which the core reports.
+
+mod batch;
+mod document;
+mod input;
+mod member;
+mod scan;
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::io::{self, BufRead};
+use std::mem;
+
+use bytes::Bytes;
+
+use super::inflate::{GZIP_MAGIC, KPL_MAGIC};
+use crate::event::Millis;
+use batch::{BareLine, Batch};
+use document::Findings;
+use input::{Input, LineEnd, Peek, Stream, read_line};
+use member::Member;
+use scan::{Progress, Scanner};
+
+/// What bare lines lack, as far as the caller knows it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Identity {
+    /// The account that owns the log group.
+    pub owner: Option<String>,
+    /// Log group.
+    pub log_group: Option<String>,
+    /// Log stream of the lines that name none.
+    pub log_stream: Option<String>,
+}
+
+/// Where something stands in the input.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Place {
+    /// Line, from 1; 0 for binary data, which has none.
+    pub line: u64,
+    /// Byte, from 0.
+    pub byte: u64,
+    /// If line and byte are those of an unpacked gzip file: the byte at which that begins in the input.
+    pub gzip_at: Option<u64>,
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.line {
+            0 => write!(f, "byte {}", self.byte)?,
+            line => write!(f, "line {line}")?,
+        }
+        match self.gzip_at {
+            Some(0) => f.write_str(" of the unpacked file"),
+            Some(at) => write!(f, " of the gzip file at byte {at}"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Why something is no record.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Reason {
+    /// A line or JSON document above the cap.
+    TooLarge,
+    /// A line that is not UTF-8.
+    InvalidUtf8,
+    /// A JSON document that breaks off.
+    BrokenJson,
+    /// Base64 that is none.
+    BadBase64,
+    /// Gzip data that is damaged or cut off.
+    GzipDamaged,
+    /// A gzip file in a gzip file.
+    NestedGzip,
+    /// An answer of EC2, which has pre-shared keys in it: refused.
+    Ec2Inventory,
+}
+
+impl Reason {
+    /// The stable word for metrics and dead letters.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Reason::TooLarge => "too_large",
+            Reason::InvalidUtf8 => "invalid_utf8",
+            Reason::BrokenJson => "broken_json",
+            Reason::BadBase64 => "bad_base64",
+            Reason::GzipDamaged => "gzip_damaged",
+            Reason::NestedGzip => "nested_gzip",
+            Reason::Ec2Inventory => "ec2_inventory",
+        }
+    }
+
+    /// What a person can do about it.
+    pub const fn hint(self) -> &'static str {
+        match self {
+            Reason::TooLarge => "a line or JSON document of more than 64 MiB is not read: split it",
+            Reason::InvalidUtf8 => "not text and not gzip: is this the right file?",
+            Reason::BrokenJson => "the JSON breaks off: was the file copied completely?",
+            Reason::BadBase64 => "looks like a record in base64, but is cut off or changed: copy it again",
+            Reason::GzipDamaged => "the gzip data is damaged or cut off: copy the file again",
+            Reason::NestedGzip => "a gzip file in a gzip file: unpack it once with `gunzip`",
+            Reason::Ec2Inventory => "an answer of `aws ec2 describe-*` with secrets in it: give it with `--inventory`",
+        }
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.hint())
+    }
+}
+
+/// One thing that was found.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Item {
+    /// A record for the core.
+    Record(FoundRecord),
+    /// What is no record.
+    Unreadable(Unreadable),
+}
+
+/// A record: packed or plain, as the core takes it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct FoundRecord {
+    /// Ordinal among all items of the input, from 0.
+    pub number: u64,
+    /// Where it begins.
+    pub place: Place,
+    /// Its bytes.
+    pub data: Bytes,
+    /// When it arrived in its stream, where the input tells.
+    pub arrival: Option<Millis>,
+    /// Its sequence number in its shard, where the input tells.
+    pub sequence: Option<String>,
+}
+
+/// What is no record.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Unreadable {
+    /// Ordinal among all items of the input, from 0.
+    pub number: u64,
+    /// Where it begins.
+    pub place: Place,
+    /// Why.
+    pub reason: Reason,
+    /// The original bytes, unless they are too many or secret.
+    pub bytes: Option<Bytes>,
+}
+
+/// Reads the input once, from its start to its end.
+pub struct Recognizer<R: BufRead> {
+    /// Absent only when a gzip file's underlying input got lost, which ends the reading.
+    stream: Option<Stream<R>>,
+    line_number: u64,
+    /// Line number and byte of the file itself, while a gzip file in it is read.
+    outside: Option<(u64, u64)>,
+    max_bytes: usize,
+    line: Vec<u8>,
+    found: Found,
+}
+
+impl<R: BufRead> Recognizer<R> {
+    /// A line, a JSON document or an unpacked record is held up to this size: 6 times the largest Kinesis
+    /// record, 10 MiB, which JSON and base64 make larger.
+    pub const MAX_UNIT_BYTES: usize = 64 << 20;
+
+    /// Reads `input`; lines that lack an identity get `identity`.
+    pub fn new(input: R, identity: Identity) -> Self {
+        Self::with_cap(input, identity, Self::MAX_UNIT_BYTES)
+    }
+
+    /// As [`Recognizer::new`], with another cap.
+    pub fn with_cap(input: R, identity: Identity, max_bytes: usize) -> Self {
+        Recognizer {
+            stream: Some(Stream::Plain(Input::new(input))),
+            line_number: 0,
+            outside: None,
+            max_bytes,
+            line: Vec::new(),
+            found: Found { batch: Batch::new(identity), items: VecDeque::new(), number: 0, place: Place::default() },
+        }
+    }
+
+    /// The next item; `None` at the end. An error is the input's own (a disk, a pipe).
+    #[expect(clippy::should_implement_trait, reason = "an iterator of results would go on after an error")]
+    pub fn next(&mut self) -> io::Result<Option<Item>> {
+        while self.found.items.is_empty() && self.stream.is_some() {
+            match self.step() {
+                Err(error) if self.outside.is_some() && member::is_damage(&error) => self.leave_damaged()?,
+                step => step?,
+            }
+        }
+        Ok(self.found.items.pop_front())
+    }
+
+    fn reader(&mut self) -> io::Result<&mut dyn Peek> {
+        self.stream.as_mut().map(Stream::reader).ok_or_else(|| io::Error::other("the input has ended"))
+    }
+
+    /// Reads one unit: a member, a line or a document of several lines.
+    fn step(&mut self) -> io::Result<()> {
+        let start = self.reader()?.peek(4)?;
+        if start.is_empty() {
+            return self.end();
+        }
+        let byte = self.reader()?.offset();
+        let gzip_at = self.outside.map(|(_, byte)| byte);
+        self.found.place = Place { line: 0, byte, gzip_at };
+        if start.starts_with(&GZIP_MAGIC) {
+            return self.member(byte);
+        }
+        if start == KPL_MAGIC {
+            return self.aggregated();
+        }
+        self.found.place.line = self.line_number + 1;
+        let mut line = mem::take(&mut self.line);
+        let result = self.unit(&mut line);
+        self.line = line;
+        result
+    }
+
+    /// The end of the input, or of the gzip file in it.
+    fn end(&mut self) -> io::Result<()> {
+        self.found.close_batch();
+        self.stream = match self.outside.take() {
+            Some((line_number, _)) => {
+                self.line_number = line_number;
+                self.stream.take().and_then(Stream::leave)
+            }
+            None => None,
+        };
+        Ok(())
+    }
+
+    /// A gzip file that turned out to be damaged: reports it and goes on behind it.
+    fn leave_damaged(&mut self) -> io::Result<()> {
+        let partial = mem::take(&mut self.line);
+        let bytes = (!partial.is_empty()).then(|| Bytes::from(partial));
+        self.found.unreadable(Reason::GzipDamaged, bytes);
+        self.end()?;
+        let max_bytes = self.max_bytes;
+        if self.stream.is_some() {
+            member::resync(self.reader()?, Vec::new(), max_bytes)?;
+        }
+        Ok(())
+    }
+
+    /// A gzip member: a record, or a file to look into.
+    fn member(&mut self, byte: u64) -> io::Result<()> {
+        let max_bytes = self.max_bytes;
+        match member::sniff(self.reader()?, max_bytes)? {
+            Member::Record(data) | Member::Damaged(data) => self.found.record(data.into(), None, None),
+            Member::File if self.outside.is_none() => {
+                self.outside = Some((self.line_number, byte));
+                self.line_number = 0;
+                self.stream = self.stream.take().map(|stream| stream.enter(max_bytes));
+            }
+            Member::File => {
+                self.found.unreadable(Reason::NestedGzip, None);
+                io::copy(&mut self.reader()?, &mut io::sink())?;
+            }
+        }
+        Ok(())
+    }
+
+    /// A record that the Kinesis Producer Library has aggregated: all that follows is its own.
+    fn aggregated(&mut self) -> io::Result<()> {
+        let max_bytes = self.max_bytes as u64;
+        let mut data = Vec::new();
+        io::Read::read_to_end(&mut io::Read::take(self.reader()?, max_bytes), &mut data)?;
+        self.found.record(data.into(), None, None);
+        Ok(())
+    }
+
+    /// A line, and those that belong to it if it begins a JSON document.
+    fn unit(&mut self, line: &mut Vec<u8>) -> io::Result<()> {
+        if self.next_line(line)? == LineEnd::TooLong {
+            self.found.unreadable(Reason::TooLarge, None);
+            return Ok(());
+        }
+        let text = line.trim_ascii();
+        // A byte order mark, as some editors put it in front of a file.
+        let text = text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text);
+        if !text.starts_with(b"{") && !text.starts_with(b"[") {
+            self.found.text(text);
+            return Ok(());
+        }
+        let mut scanner = Scanner::default();
+        match scanner.feed(text) {
+            Progress::Broken => self.found.text(text),
+            Progress::Complete(end) => {
+                let (value, rest) = text.split_at_checked(end).unwrap_or((text, &[]));
+                match rest.trim_ascii_start() {
+                    [] => self.found.document(value),
+                    // Documents one after the other on one line.
+                    next @ [b'{' | b'[', ..] => {
+                        self.found.document(value);
+                        let next = [next, b"\n"].concat();
+                        self.line_number -= 1;
+                        self.reader()?.push_back(&next);
+                    }
+                    _ => self.found.text(text),
+                }
+            }
+            Progress::Open => {
+                let document = text.to_vec();
+                self.document_of_lines(document, scanner, line)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Goes on with a document that the line before did not end.
+    fn document_of_lines(&mut self, first: Vec<u8>, scanner: Scanner, line: &mut Vec<u8>) -> io::Result<()> {
+        let mut document = Document { text: first, lines: 1, too_large: false };
+        let progress = match self.collect(&mut document, scanner, line) {
+            Ok(progress) => progress,
+            Err(error) => {
+                // What was read so far is reported with the error.
+                document.text.append(line);
+                *line = document.text;
+                return Err(error);
+            }
+        };
+        match progress {
+            _ if document.too_large => self.found.unreadable(Reason::TooLarge, None),
+            Progress::Complete(_) => self.found.document(&document.text),
+            _ if document.lines == 1 => self.found.text(&document.text),
+            _ => self.found.broken(&document.text),
+        }
+        Ok(())
+    }
+
+    /// Adds lines to the document until it is complete or cannot become so.
+    fn collect(&mut self, document: &mut Document, mut scanner: Scanner, line: &mut Vec<u8>) -> io::Result<Progress> {
+        // The end of a line within a string breaks JSON; the end of the input only cuts it off.
+        let mut progress = if self.is_at_end()? { Progress::Open } else { scanner.feed(b"\n") };
+        while progress == Progress::Open {
+            match self.next_line(line)? {
+                LineEnd::EndOfInput => break,
+                LineEnd::TooLong => document.too_large = true,
+                LineEnd::Whole => {}
+            }
+            progress = scanner.feed(line);
+            if progress == Progress::Open && !self.is_at_end()? {
+                progress = scanner.feed(b"\n");
+            }
+            if progress == Progress::Broken {
+                // This line begins something new: it is read again, alone.
+                self.line_number -= 1;
+                line.push(b'\n');
+                self.reader()?.push_back(line);
+                break;
+            }
+            document.lines += 1;
+            document.too_large |= document.text.len() + line.len() >= self.max_bytes;
+            if !document.too_large {
+                document.text.push(b'\n');
+                document.text.append(line);
+            }
+        }
+        Ok(progress)
+    }
+
+    fn is_at_end(&mut self) -> io::Result<bool> {
+        Ok(self.reader()?.fill_buf()?.is_empty())
+    }
+
+    fn next_line(&mut self, line: &mut Vec<u8>) -> io::Result<LineEnd> {
+        let max_bytes = self.max_bytes;
+        let end = read_line(self.reader()?, line, max_bytes)?;
+        self.line_number += u64::from(end != LineEnd::EndOfInput);
+        Ok(end)
+    }
+}
+
+/// A JSON document of several lines, as far as it has been read.
+struct Document {
+    text: Vec<u8>,
+    lines: usize,
+    too_large: bool,
+}
+
+/// What was found and is not yet handed out.
+struct Found {
+    batch: Batch,
+    items: VecDeque<Item>,
+    number: u64,
+    /// Where the unit that is being read begins.
+    place: Place,
+}
+
+impl Found {
+    fn next_number(&mut self) -> u64 {
+        self.number += 1;
+        self.number - 1
+    }
+
+    fn push_record(&mut self, place: Place, data: Bytes, arrival: Option<Millis>, sequence: Option<String>) {
+        let number = self.next_number();
+        self.items.push_back(Item::Record(FoundRecord { number, place, data, arrival, sequence }));
+    }
+
+    /// Hands out the lines so far, so that the order stays.
+    fn close_batch(&mut self) {
+        if let Some((place, data)) = self.batch.close() {
+            self.push_record(place, data, None, None);
+        }
+    }
+
+    fn document(&mut self, bytes: &[u8]) {
+        match str::from_utf8(bytes) {
+            Ok(text) => document::read(text, self),
+            Err(_) => self.unreadable(Reason::InvalidUtf8, Some(Bytes::copy_from_slice(bytes))),
+        }
+    }
+
+    /// A JSON document of several lines that breaks off.
+    fn broken(&mut self, bytes: &[u8]) {
+        let text = String::from_utf8_lossy(bytes);
+        if text.contains("\"messageType\"") && !document::is_ec2(&text) {
+            // The core says what is wrong with an envelope.
+            self.record(Bytes::copy_from_slice(bytes), None, None);
+        } else {
+            self.unreadable(Reason::BrokenJson, Some(Bytes::copy_from_slice(bytes)));
+        }
+    }
+
+    /// A line that is no JSON.
+    fn text(&mut self, bytes: &[u8]) {
+        let text = match str::from_utf8(bytes) {
+            Ok("") => return,
+            Ok(text) => text,
+            Err(_) => return self.unreadable(Reason::InvalidUtf8, Some(Bytes::copy_from_slice(bytes))),
+        };
+        if text.starts_with("{\"messageType\"") {
+            return self.record(Bytes::copy_from_slice(bytes), None, None);
+        }
+        // How gzip (1f 8b 08), a KPL record and `{"` begin in base64.
+        let bare = text.trim_matches(['"', ',', '\'']);
+        if bare.starts_with("H4sI") || bare.starts_with("84maw") {
+            return match document::base64(bare) {
+                Some(data) => self.record(data, None, None),
+                None => self.unreadable(Reason::BadBase64, Some(Bytes::copy_from_slice(bytes))),
+            };
+        }
+        if let Some(data) = Some(bare).filter(|bare| bare.starts_with("eyJ")).and_then(document::base64) {
+            // Base64 of an EC2 answer would be a secret in disguise.
+            if document::is_ec2(&String::from_utf8_lossy(&data)) {
+                return self.unreadable(Reason::Ec2Inventory, None);
+            }
+            return self.record(data, None, None);
+        }
+        let (timestamp, message) = exported(text).map_or((None, text), |(time, message)| (Some(time), message));
+        self.line(BareLine { stream: None, id: None, timestamp, message });
+    }
+}
+
+/// Time and message of an export task's line: `2025-11-08T05:40:29.641Z <message>`.
+fn exported(text: &str) -> Option<(Millis, &str)> {
+    let (time, message) = text.split_once(' ')?;
+    let iso = time.ends_with('Z') && time.as_bytes().get(10) == Some(&b'T');
+    Some((Millis::parse(time).filter(|_| iso && !message.is_empty())?, message))
+}
+
+impl Findings for Found {
+    fn record(&mut self, data: Bytes, arrival: Option<Millis>, sequence: Option<String>) {
+        self.close_batch();
+        let place = self.place;
+        self.push_record(place, data, arrival, sequence);
+    }
+
+    fn line(&mut self, line: BareLine<'_>) {
+        if document::is_ec2(line.message) {
+            return self.unreadable(Reason::Ec2Inventory, None);
+        }
+        if let Some((place, data)) = self.batch.add(line, self.place) {
+            self.push_record(place, data, None, None);
+        }
+    }
+
+    fn unreadable(&mut self, reason: Reason, bytes: Option<Bytes>) {
+        self.close_batch();
+        let secret = bytes.as_ref().is_some_and(|bytes| document::is_ec2(&String::from_utf8_lossy(bytes)));
+        let (reason, bytes) = if secret { (Reason::Ec2Inventory, None) } else { (reason, bytes) };
+        let (number, place) = (self.next_number(), self.place);
+        self.items.push_back(Item::Unreadable(Unreadable { number, place, reason, bytes }));
+    }
+}

@@ -1,0 +1,191 @@
+//! What a JSON document is: one of the forms, or a log line.
+
+use base64::Engine as _;
+use base64::alphabet::STANDARD;
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+use bytes::Bytes;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use super::super::envelope::{millis, scalar};
+use super::Reason;
+use super::batch::BareLine;
+use crate::event::Millis;
+
+/// Base64 with padding or without.
+const BASE64: GeneralPurpose = GeneralPurpose::new(
+    &STANDARD,
+    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
+);
+
+/// Decodes base64; nothing if it is none.
+pub(super) fn base64(text: &str) -> Option<Bytes> {
+    BASE64.decode(text.trim()).ok().map(Bytes::from)
+}
+
+/// Where the findings go, in order.
+pub(super) trait Findings {
+    fn record(&mut self, data: Bytes, arrival: Option<Millis>, sequence: Option<String>);
+    fn line(&mut self, line: BareLine<'_>);
+    fn unreadable(&mut self, reason: Reason, bytes: Option<Bytes>);
+}
+
+/// The top-level keys that tell the forms apart.
+#[derive(Default, Deserialize)]
+struct Keys<'a> {
+    #[serde(borrow, rename = "messageType")]
+    message_type: Option<&'a RawValue>,
+    #[serde(borrow, rename = "Records")]
+    records: Option<&'a RawValue>,
+    #[serde(borrow)]
+    events: Option<&'a RawValue>,
+    #[serde(borrow)]
+    schema: Option<&'a RawValue>,
+    #[serde(borrow)]
+    data: Option<&'a RawValue>,
+    #[serde(borrow)]
+    arrival: Option<&'a RawValue>,
+    #[serde(borrow)]
+    message: Option<&'a RawValue>,
+    #[serde(borrow, rename = "logStreamName")]
+    log_stream_name: Option<&'a RawValue>,
+}
+
+/// One entry of `aws kinesis get-records`.
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct KinesisRecord<'a> {
+    #[serde(borrow)]
+    sequence_number: Option<&'a RawValue>,
+    #[serde(borrow)]
+    approximate_arrival_timestamp: Option<&'a RawValue>,
+    #[serde(borrow)]
+    data: Option<&'a RawValue>,
+}
+
+/// One entry of `aws logs filter-log-events` or `get-log-events`.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct FilteredEvent<'a> {
+    #[serde(borrow)]
+    log_stream_name: Option<&'a RawValue>,
+    #[serde(borrow)]
+    timestamp: Option<&'a RawValue>,
+    #[serde(borrow)]
+    message: Option<&'a RawValue>,
+    #[serde(borrow)]
+    event_id: Option<&'a RawValue>,
+}
+
+/// The words that only an EC2 answer has. Its pre-shared keys must never be carried on, not even as an
+/// unreadable piece of one.
+const EC2_MARKS: [&str; 7] = [
+    "\"VpnConnections\"",
+    "\"CustomerGateways\"",
+    "\"VpnGateways\"",
+    "\"TransitGateways\"",
+    "PreSharedKey",
+    "pre_shared_key",
+    "CustomerGatewayConfiguration",
+];
+
+/// Whether the text is an EC2 inventory answer or a part of one.
+pub(super) fn is_ec2(text: &str) -> bool {
+    EC2_MARKS.iter().any(|mark| text.contains(mark))
+}
+
+/// Reads a JSON document, an object or an array. `text` is UTF-8 and its brackets match.
+pub(super) fn read(text: &str, out: &mut dyn Findings) {
+    if text.trim_start().starts_with('[') {
+        array(text, out);
+    } else {
+        object(text, out);
+    }
+}
+
+/// An array of documents, as `jq -s` makes one; of anything else it is a log line.
+fn array(text: &str, out: &mut dyn Findings) {
+    match serde_json::from_str::<Vec<&RawValue>>(text) {
+        Ok(elements) if elements.iter().all(|element| element.get().starts_with('{')) && !elements.is_empty() => {
+            for element in elements {
+                object(element.get(), out);
+            }
+        }
+        _ => line(text, out),
+    }
+}
+
+fn object(text: &str, out: &mut dyn Findings) {
+    let keys: Keys<'_> = serde_json::from_str(text).unwrap_or_default();
+    // A cut-off or damaged envelope is a record all the same: the core says what is wrong with it.
+    if keys.message_type.is_some() || text.trim_start().starts_with("{\"messageType\"") {
+        return out.record(Bytes::copy_from_slice(text.as_bytes()), None, None);
+    }
+    if keys.schema.and_then(scalar).is_some_and(|schema| schema.starts_with("tunnelog.dead-letter/")) {
+        let arrival = keys.arrival.and_then(scalar).and_then(|text| millis(&text));
+        return data(keys.data, text, arrival, None, out);
+    }
+    if let Some(Ok(records)) = keys.records.map(|raw| serde_json::from_str::<Vec<&RawValue>>(raw.get())) {
+        return records.into_iter().for_each(|raw| kinesis_record(raw, out));
+    }
+    if let Some(Ok(events)) = keys.events.map(|raw| serde_json::from_str::<Vec<&RawValue>>(raw.get())) {
+        return events.into_iter().for_each(|raw| filtered_event(raw, out));
+    }
+    if keys.log_stream_name.is_some()
+        && keys.message.is_some_and(|raw| raw.get().starts_with('"'))
+        && let Ok(raw) = serde_json::from_str::<&RawValue>(text)
+    {
+        return filtered_event(raw, out);
+    }
+    line(text, out);
+}
+
+fn line(text: &str, out: &mut dyn Findings) {
+    out.line(BareLine { stream: None, id: None, timestamp: None, message: text.trim() });
+}
+
+/// A record in base64; `whole` is kept if it is none.
+fn data(
+    data: Option<&RawValue>,
+    whole: &str,
+    arrival: Option<Millis>,
+    sequence: Option<String>,
+    out: &mut dyn Findings,
+) {
+    match data.and_then(scalar).and_then(|text| base64(&text)) {
+        Some(data) => out.record(data, arrival, sequence),
+        None => out.unreadable(Reason::BadBase64, Some(Bytes::copy_from_slice(whole.as_bytes()))),
+    }
+}
+
+fn kinesis_record(raw: &RawValue, out: &mut dyn Findings) {
+    let Ok(record) = serde_json::from_str::<KinesisRecord<'_>>(raw.get()) else {
+        return out.unreadable(Reason::BrokenJson, Some(Bytes::copy_from_slice(raw.get().as_bytes())));
+    };
+    let arrival = record.approximate_arrival_timestamp.and_then(scalar).and_then(|text| arrival(&text));
+    let sequence = record.sequence_number.and_then(scalar).map(|text| text.into_owned());
+    data(record.data, raw.get(), arrival, sequence, out);
+}
+
+/// The CLI writes seconds with a fraction or, as version 2 does by default, ISO 8601.
+fn arrival(text: &str) -> Option<Millis> {
+    match text.parse::<f64>() {
+        // Below 10^11 it is seconds; `as` saturates.
+        Ok(number) if number.abs() < 1e11 => Some(Millis((number * 1000.0).round() as i64)),
+        Ok(number) if number.is_finite() => Some(Millis(number as i64)),
+        _ => Millis::parse(text),
+    }
+}
+
+fn filtered_event(raw: &RawValue, out: &mut dyn Findings) {
+    let Ok(event) = serde_json::from_str::<FilteredEvent<'_>>(raw.get()) else {
+        return line(raw.get(), out);
+    };
+    let stream = event.log_stream_name.and_then(scalar);
+    let id = event.event_id.and_then(scalar);
+    // What has no message that is a string is its own message, so that nothing is dropped.
+    let message = event.message.and_then(scalar);
+    let message = message.as_deref().unwrap_or_else(|| event.message.map_or(raw.get(), RawValue::get));
+    let timestamp = event.timestamp.and_then(scalar).and_then(|text| millis(&text));
+    out.line(BareLine { stream: stream.as_deref(), id: id.as_deref(), timestamp, message });
+}
