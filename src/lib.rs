@@ -22,6 +22,9 @@ pub mod delivery;
 pub mod sink;
 
 pub mod pipeline;
+pub mod enrich;
+pub mod event;
+pub mod normalize;
 
 pub mod config;
 pub mod schema;

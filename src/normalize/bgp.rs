@@ -123,8 +123,7 @@ impl<'a> Reader<'_, 'a> {
 
 /// The action of a route and what the line says about it.
 pub(crate) fn route<'a>(line: &Line<'a>, problems: &mut Vec<Problem<'a>>) -> (Action, Bgp<'a>) {
-    let mut bgp = Bgp::default();
-    bgp.prefix = prefix(&line.prefix, problems);
+    let mut bgp = Bgp { prefix: prefix(&line.prefix, problems), ..Bgp::default() };
     if let Some(path) = line.as_path.text() {
         as_path(&mut bgp, path, problems);
     }
@@ -139,11 +138,13 @@ pub(crate) fn route<'a>(line: &Line<'a>, problems: &mut Vec<Problem<'a>>) -> (Ac
         address
     });
     let denied = line.details.text().and_then(|details| denied(&details));
-    let action = match line.status.str().map(str::to_ascii_uppercase).as_deref() {
-        Some("WITHDRAWN") => Action::Withdrawn,
-        Some("ADVERTISED" | "UPDATED") | None if denied.is_some() => Action::Rejected,
-        Some("ADVERTISED") => Action::Advertised,
-        Some("UPDATED") => Action::Updated,
+    let status = line.status.str();
+    let is = |word: &str| status.is_some_and(|status| status.eq_ignore_ascii_case(word));
+    let action = match denied.is_some() {
+        _ if is("WITHDRAWN") => Action::Withdrawn,
+        true if is("ADVERTISED") || is("UPDATED") || status.is_none() => Action::Rejected,
+        _ if is("ADVERTISED") => Action::Advertised,
+        _ if is("UPDATED") => Action::Updated,
         _ => Action::Other,
     };
     if action == Action::Rejected {

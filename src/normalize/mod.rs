@@ -42,8 +42,11 @@ pub fn normalize<'a>(
     text: &'a mut String,
 ) -> Event<'a> {
     let raw: &'a str = &log.message;
-    let line = Line::from_json(raw).unwrap_or_else(|| text::read(raw));
     let mut problems = Vec::new();
+    let line = Line::from_json(raw).unwrap_or_else(|| {
+        problems.extend(broken_json(raw));
+        text::read(raw)
+    });
     let time = time::event_time(&line, log.timestamp, observed, &mut problems);
     let peer = line.resource_arn.text().map(route_server::Peer::parse);
     let vpn = vpn(&line, &stream.stream, identity, peer.is_some(), &mut problems);
@@ -86,6 +89,15 @@ pub fn normalize<'a>(
         origin: None,
         raw: Some(raw),
     }
+}
+
+/// The problem of a line that begins as JSON and is none, so that formats which keep only the lines with
+/// problems keep this one.
+fn broken_json(raw: &str) -> Option<Problem<'_>> {
+    const EXCERPT_CHARS: usize = 160;
+    let end = raw.char_indices().nth(EXCERPT_CHARS).map_or(raw.len(), |(end, _)| end);
+    let value = Cow::Borrowed(raw.get(..end)?);
+    raw.trim_start().starts_with('{').then_some(Problem { field: "not_json", value })
 }
 
 /// What a line means, before it is put into an event.

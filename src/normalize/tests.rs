@@ -196,7 +196,7 @@ fn a_missing_type_is_inferred_only_where_it_is_certain() {
 #[test]
 fn text_lines_are_recognised_in_any_layout() {
     let established = json!({"kind": "bgp.session", "action": "established", "session_state": "up", "bgp/neighbor": "169.254.50.86",
-        "time": "2025-11-08T05:40:29.641Z", "vpn/connection_id": "vpn-1234abcd", "vpn/tunnel/outside_ip": "1.2.3.4", "problems": null});
+        "time": "2025-11-08T05:40:29.641Z", "vpn/connection_id": "vpn-1234abcd", "vpn/tunnel/outside_ip": "1.2.3.4"});
     let details =
         "AWS-side peer BGP session state has changed from OpenConfirm to Established with neighbor 169.254.50.86";
     for line in [
@@ -216,6 +216,8 @@ fn text_lines_are_recognised_in_any_layout() {
         ),
     ] {
         check(&line, established.clone());
+        let problem = if line.starts_with('{') { json!("not_json") } else { Value::Null };
+        check(&line, json!({ "problems/0/field": problem }));
     }
     check(
         "vpn-1234abcd_1.2.3.4 RouteStatus ADVERTISED prefix=10.0.0.0/8 asPath=65010 65020 localPref=100 med=0 nextHopIp=169.254.50.86 weight=1",

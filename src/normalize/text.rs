@@ -12,6 +12,8 @@ use crate::event::Millis;
 
 /// No line has more keys than this; a megabyte of `status=` is not worth more work.
 const MAX_KEYS: usize = 64;
+/// No more of a line than this is searched: a documented line has less than 1 KiB.
+const MAX_BYTES: usize = 16 * 1024;
 /// The keys whose values may have spaces.
 const LONG: &[&str] = &["details", "timestamp", "event_timestamp", "asPath", "as_path"];
 /// How the documented messages begin.
@@ -26,6 +28,7 @@ const MESSAGE_STARTS: &[&str] = &[
 
 /// What can be recognised in the text.
 pub(crate) fn read(text: &str) -> Line<'_> {
+    let text = text.get(..text.floor_char_boundary(MAX_BYTES)).unwrap_or(text);
     let mut line = Line::default();
     let keys = keys(text);
     for (number, (key, _, value_start)) in keys.iter().enumerate() {

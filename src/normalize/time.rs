@@ -15,14 +15,14 @@ pub(crate) fn event_time<'a>(
     observed: Option<Millis>,
     problems: &mut Vec<Problem<'a>>,
 ) -> Millis {
-    let own = own_time(&line.event_timestamp, problems);
-    let exact = own_time(&line.timestamp, problems);
-    let own = match (own, exact) {
+    let own = match own_time(&line.event_timestamp, problems) {
+        Some(own) if own.0 % 1000 != 0 => Some(own),
         // The number may be in whole seconds where the text has milliseconds of the same second.
-        (Some(own), Some(exact)) if own.0 % 1000 == 0 && own.0.div_euclid(1000) == exact.0.div_euclid(1000) => {
-            Some(exact)
-        }
-        (own, exact) => own.or(exact),
+        Some(own) => match own_time(&line.timestamp, problems) {
+            Some(exact) if own.0.div_euclid(1000) == exact.0.div_euclid(1000) => Some(exact),
+            _ => Some(own),
+        },
+        None => own_time(&line.timestamp, problems),
     };
     let envelope = envelope.filter(|time| plausible("log.timestamp", *time, problems));
     own.or(envelope).or(observed.filter(|time| time.is_plausible())).unwrap_or_default()
@@ -30,14 +30,11 @@ pub(crate) fn event_time<'a>(
 
 /// One of the line's two times, if it is one and plausible.
 fn own_time<'a>(value: &Scalar<'a>, problems: &mut Vec<Problem<'a>>) -> Option<Millis> {
-    let text = value.text()?;
-    match parse(value, &text).filter(|time| time.is_plausible()) {
-        Some(time) => Some(time),
-        None => {
-            problems.push(Problem { field: "time", value: text });
-            None
-        }
+    let time = parse(value).filter(|time| time.is_plausible());
+    if let (None, Some(text)) = (time, value.text()) {
+        problems.push(Problem { field: "time", value: text });
     }
+    time
 }
 
 fn plausible<'a>(field: &'static str, time: Millis, problems: &mut Vec<Problem<'a>>) -> bool {
@@ -48,20 +45,24 @@ fn plausible<'a>(field: &'static str, time: Millis, problems: &mut Vec<Problem<'
 }
 
 /// Epoch seconds or milliseconds by magnitude, or RFC 3339 with `T` or a space, `Z` or nothing.
-fn parse(value: &Scalar<'_>, text: &str) -> Option<Millis> {
-    if let Scalar::Int(number) = value {
-        return Some(Millis(if number.unsigned_abs() < SECONDS_BELOW as u64 {
-            number.saturating_mul(1000)
-        } else {
-            *number
-        }));
+fn parse(value: &Scalar<'_>) -> Option<Millis> {
+    match value {
+        Scalar::Int(number) if (number.unsigned_abs() as f64) < SECONDS_BELOW => Some(Millis(number * 1000)),
+        Scalar::Int(number) => Some(Millis(*number)),
+        Scalar::Float(number) => Some(epoch(*number)),
+        Scalar::Text(text) => {
+            let text = text.trim();
+            let number = text.parse().ok().map(epoch);
+            number.or_else(|| Millis::parse(text)).or_else(|| Millis::parse(&format!("{text}Z")))
+        }
+        _ => None,
     }
-    match text.parse::<f64>() {
-        // `as` saturates; what it saturates to is not plausible.
-        Ok(number) if number.abs() < SECONDS_BELOW => Some(Millis((number * 1000.0).round() as i64)),
-        Ok(number) => Some(Millis(number as i64)),
-        Err(_) => Millis::parse(text).or_else(|| Millis::parse(&format!("{text}Z"))),
-    }
+}
+
+/// `as` saturates; what it saturates to is not plausible.
+fn epoch(number: f64) -> Millis {
+    let millis = if number.abs() < SECONDS_BELOW { (number * 1000.0).round() } else { number };
+    Millis(millis as i64)
 }
 
 #[cfg(test)]

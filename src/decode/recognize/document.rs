@@ -46,6 +46,8 @@ struct Keys<'a> {
     #[serde(borrow)]
     arrival: Option<&'a RawValue>,
     #[serde(borrow)]
+    observed: Option<&'a RawValue>,
+    #[serde(borrow)]
     message: Option<&'a RawValue>,
     #[serde(borrow, rename = "logStreamName")]
     log_stream_name: Option<&'a RawValue>,
@@ -122,7 +124,7 @@ fn object(text: &str, out: &mut dyn Findings) {
         return out.record(Bytes::copy_from_slice(text.as_bytes()), None, None);
     }
     if keys.schema.and_then(scalar).is_some_and(|schema| schema.starts_with("tunnelog.dead-letter/")) {
-        let arrival = keys.arrival.and_then(scalar).and_then(|text| millis(&text));
+        let arrival = keys.arrival.or(keys.observed).and_then(scalar).and_then(|text| millis(&text));
         return data(keys.data, text, arrival, None, out);
     }
     if let Some(Ok(records)) = keys.records.map(|raw| serde_json::from_str::<Vec<&RawValue>>(raw.get())) {

@@ -1,0 +1,129 @@
+//! No bytes make the core panic: arbitrary bytes, and samples with bytes changed.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests may panic")]
+
+use std::io::Write as _;
+
+use proptest::prelude::*;
+use tunnelog::decode::envelope::{Cursor, Envelope};
+use tunnelog::decode::inflate::inflate;
+use tunnelog::decode::recognize::{Identity, Item, Recognizer};
+use tunnelog::decode::{LogEvent, LogStream};
+use tunnelog::normalize::stream::StreamIdentity;
+use tunnelog::normalize::{id, normalize};
+
+const SAMPLES: [&str; 5] = [
+    include_str!("data/bgp-status.jsonl"),
+    include_str!("data/bgp-route.jsonl"),
+    include_str!("data/ike.jsonl"),
+    include_str!("data/route-server.jsonl"),
+    include_str!("data/envelopes.jsonl"),
+];
+/// Small, so that the cap is reached now and then.
+const MAX_BYTES: usize = 4096;
+
+/// The whole core on one log line; the event must be writable and keep the line.
+fn normalize_one(log: &LogEvent<'_>, stream: &LogStream<'_>) {
+    let mut summary = String::new();
+    let identity = StreamIdentity::parse(&stream.stream);
+    let id = id::of_log(&mut Vec::new(), stream, log);
+    let event = normalize(log, stream, &identity, None, id, &mut summary);
+    assert_eq!(event.raw, Some(&*log.message));
+    assert!(!event.summary.chars().any(char::is_control), "{}", event.summary);
+    serde_json::to_string(&event).unwrap();
+}
+
+fn decode(data: &[u8]) {
+    let mut buffer = Vec::new();
+    let plain = inflate(data, MAX_BYTES, &mut buffer);
+    match plain.and_then(Envelope::parse) {
+        Ok(envelope) => {
+            for log in envelope.events(Cursor::default()) {
+                normalize_one(&log, &envelope.stream);
+            }
+        }
+        Err(error) => assert!(!error.reason().is_empty() && !error.to_string().is_empty()),
+    }
+    assert!(buffer.capacity() <= MAX_BYTES + 1);
+}
+
+fn recognize(data: &[u8]) {
+    let mut recognizer = Recognizer::with_cap(data, Identity::default(), MAX_BYTES);
+    let mut number = 0;
+    while let Some(item) = recognizer.next().unwrap() {
+        let found = match &item {
+            Item::Record(record) => {
+                decode(&record.data);
+                record.number
+            }
+            Item::Unreadable(unreadable) => unreadable.number,
+        };
+        assert_eq!(found, number);
+        number += 1;
+        assert!(number < 10_000, "it must come to an end");
+    }
+}
+
+fn gzip(data: &[u8]) -> Vec<u8> {
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    encoder.write_all(data).unwrap();
+    encoder.finish().unwrap()
+}
+
+/// A sample line with some bytes replaced, inserted or cut.
+fn mutated() -> impl Strategy<Value = Vec<u8>> {
+    let change = (
+        any::<prop::sample::Index>(),
+        0..4_u8,
+        prop_oneof![any::<u8>(), prop::sample::select(b"{}[]\",:\\ \n-0".to_vec())],
+    );
+    (0..SAMPLES.len(), any::<prop::sample::Index>(), prop::collection::vec(change, 0..8)).prop_map(
+        |(file, line, changes)| {
+            let lines: Vec<&str> = SAMPLES[file].lines().collect();
+            let mut bytes = line.get(&lines).as_bytes().to_vec();
+            bytes.truncate(6000);
+            for (at, kind, byte) in changes {
+                let at = at.index(bytes.len().max(1));
+                match kind {
+                    0 if at < bytes.len() => bytes[at] = byte,
+                    1 if at < bytes.len() => drop(bytes.remove(at)),
+                    2 => bytes.truncate(at),
+                    _ => bytes.insert(at.min(bytes.len()), byte),
+                }
+            }
+            bytes
+        },
+    )
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(400))]
+
+    #[test]
+    fn arbitrary_bytes_never_panic(data in prop::collection::vec(any::<u8>(), 0..300)) {
+        decode(&data);
+        decode(&gzip(&data));
+        recognize(&data);
+        recognize(&[&[0x1f, 0x8b, 8, 0][..], &data].concat());
+    }
+
+    #[test]
+    fn arbitrary_lines_and_names_never_panic(message in any::<String>(), name in any::<String>(), rest in "[-_./a-f0-9:IKEBGP]{0,60}") {
+        for stream in [name, format!("vpn-0a1b2c3d{rest}")] {
+            let log = LogEvent { message: message.as_str().into(), ..LogEvent::default() };
+            normalize_one(&log, &LogStream { stream: stream.into(), ..LogStream::default() });
+        }
+    }
+
+    #[test]
+    fn changed_samples_never_panic(data in mutated(), more in mutated(), cut in any::<prop::sample::Index>()) {
+        decode(&data);
+        recognize(&data);
+        let packed = gzip(&data);
+        let cut = &packed[..cut.index(packed.len())];
+        decode(cut);
+        recognize(&[cut, &gzip(&more), b"\n", &more].concat());
+        if let Ok(message) = String::from_utf8(data) {
+            normalize_one(&LogEvent { message: message.into(), ..LogEvent::default() }, &LogStream::default());
+        }
+    }
+}

@@ -1,0 +1,287 @@
+//! What a file may hold: every form, mixed, packed, cut off; and what must never come out of one.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests may panic")]
+
+use std::io::Write as _;
+use std::path::Path;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::json;
+use tunnelog::decode::envelope::{Cursor, Envelope};
+use tunnelog::decode::inflate::inflate;
+use tunnelog::decode::recognize::{Identity, Item, Reason, Recognizer};
+use tunnelog::event::Millis;
+
+const ENVELOPE: &str = r#"{"messageType":"DATA_MESSAGE","owner":"1","logGroup":"g","logStream":"s","subscriptionFilters":[],"logEvents":[{"id":"7","timestamp":5,"message":"m"}]}"#;
+
+fn identity() -> Identity {
+    Identity { owner: Some("123".into()), log_group: Some("group".into()), log_stream: Some("stream".into()) }
+}
+
+fn sample(name: &str) -> String {
+    std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data").join(name)).unwrap()
+}
+
+fn gzip(data: impl AsRef<[u8]>) -> Vec<u8> {
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+    encoder.write_all(data.as_ref()).unwrap();
+    encoder.finish().unwrap()
+}
+
+fn items_capped(input: &[u8], max_bytes: usize) -> Vec<Item> {
+    // A small buffer, so that every look ahead crosses its border somewhere.
+    let reader = std::io::BufReader::with_capacity(7, input);
+    let mut recognizer = Recognizer::with_cap(reader, identity(), max_bytes);
+    let mut items = Vec::new();
+    while let Some(item) = recognizer.next().unwrap() {
+        items.push(item);
+    }
+    items
+}
+
+fn items(input: impl AsRef<[u8]>) -> Vec<Item> {
+    items_capped(input.as_ref(), 1 << 20)
+}
+
+/// Each item in one line: `stream/id/timestamp/message/occurrence` of every event, `!reason` of what is
+/// unreadable, `?reason` of a record that the core refuses.
+fn told(items: &[Item]) -> Vec<String> {
+    let mut lines = Vec::new();
+    for item in items {
+        match item {
+            Item::Unreadable(unreadable) => lines.push(format!("!{}", unreadable.reason.as_str())),
+            Item::Record(record) => {
+                let mut buffer = Vec::new();
+                let plain = inflate(&record.data, 1 << 20, &mut buffer);
+                match plain.and_then(Envelope::parse) {
+                    Err(error) => lines.push(format!("?{}", error.reason())),
+                    Ok(envelope) => lines.extend(envelope.events(Cursor::default()).map(|event| {
+                        let time = event.timestamp.map_or(String::new(), |time| time.0.to_string());
+                        let (stream, id, message) = (&envelope.stream.stream, &event.id, &event.message);
+                        format!("{stream}/{id}/{time}/{message}/{}", event.occurrence)
+                    })),
+                }
+            }
+        }
+    }
+    lines
+}
+
+fn check(input: impl AsRef<[u8]>, expect: &[&str]) {
+    let input = input.as_ref();
+    assert_eq!(told(&items(input)), expect, "{}", String::from_utf8_lossy(input));
+    let packed = gzip(input);
+    // Packing once more must change nothing, unless a record was packed already.
+    if !input.windows(2).any(|window| window == [0x1f, 0x8b]) {
+        assert_eq!(told(&items(packed)), expect, "packed: {}", String::from_utf8_lossy(input));
+    }
+}
+
+fn pretty(text: &str) -> String {
+    serde_json::to_string_pretty(&serde_json::from_str::<serde_json::Value>(text).unwrap()).unwrap()
+}
+
+#[test]
+fn records_are_found_in_every_form() {
+    let event = &["s/7/5/m/0"];
+    check(ENVELOPE, event);
+    check(format!("\u{feff}{ENVELOPE}\r\n\r\n"), event);
+    check(pretty(ENVELOPE), event);
+    check(gzip(ENVELOPE), event);
+    check(gzip(pretty(ENVELOPE)), event);
+    check(STANDARD.encode(gzip(ENVELOPE)), event);
+    check(STANDARD.encode(gzip(ENVELOPE)).trim_end_matches('='), event);
+    check(STANDARD.encode(ENVELOPE), event);
+    let records =
+        json!({"Records": [{"Data": STANDARD.encode(gzip(ENVELOPE)), "PartitionKey": "p"}], "NextShardIterator": "x"});
+    check(records.to_string(), event);
+    check(pretty(&records.to_string()), event);
+    let dead = json!({"schema": "tunnelog.dead-letter/1", "reason": "not_json", "data": STANDARD.encode(gzip("{"))});
+    check(dead.to_string(), &["?not_json"]);
+    check(format!("[{ENVELOPE},\n {ENVELOPE}]"), &["s/7/5/m/0", "s/7/5/m/0"]);
+    check(format!("{ENVELOPE}{ENVELOPE} {ENVELOPE}"), &["s/7/5/m/0"; 3]);
+}
+
+#[test]
+fn gzip_members_are_records_one_by_one_and_gzip_files_are_looked_into() {
+    check([gzip(ENVELOPE), gzip(ENVELOPE), b"\n".to_vec(), gzip(ENVELOPE)].concat(), &["s/7/5/m/0"; 3]);
+    check(gzip(format!("{ENVELOPE}\n{ENVELOPE}\nbare\n")), &["s/7/5/m/0", "s/7/5/m/0", "stream///bare/0"]);
+    // A line across two members, as block compressors make them; then a record.
+    check(
+        [gzip("one\ntw"), gzip("o\nthree"), gzip(ENVELOPE), b"four".to_vec()].concat(),
+        &["stream///one/0", "stream///two/0", "stream///three/0", "s/7/5/m/0", "stream///four/0"],
+    );
+    check(gzip([gzip(ENVELOPE), gzip(ENVELOPE)].concat()), &["s/7/5/m/0"; 2]);
+    check(gzip(gzip("bare line\n")), &["!nested_gzip"]);
+    check(gzip(""), &[]);
+}
+
+#[test]
+fn bare_lines_are_wrapped_and_counted() {
+    check("a\nb\n\n a \na\n", &["stream///a/0", "stream///b/0", "stream///a/1", "stream///a/2"]);
+    check(
+        "2025-11-08T05:40:29.641Z {\"x\": 1}\n2025-11-08T05:40:29.641Z b\n",
+        &["stream//1762580429641/{\"x\": 1}/0", "stream//1762580429641/b/0"],
+    );
+    check(
+        "{\"type\":\"BGPStatus\"}\n{\"type\":\"BGPStatus\"} tail\n",
+        &["stream///{\"type\":\"BGPStatus\"}/0", "stream///{\"type\":\"BGPStatus\"} tail/0"],
+    );
+    check(
+        "[INFO] x\n[1,2]\n{not json}\n}\n",
+        &["stream///[INFO] x/0", "stream///[1,2]/0", "stream///{not json}/0", "stream///}/0"],
+    );
+    let many: String = (0..1200).map(|number| format!("line {number}\n")).collect();
+    let items = items(&many);
+    assert_eq!(items.len(), 3);
+    assert_eq!(told(&items).len(), 1200);
+    let Item::Record(second) = &items[1] else { panic!("a record") };
+    assert_eq!((second.number, second.place.line), (1, 501));
+    assert_eq!(told(&items), told(&items_capped(many.as_bytes(), 1 << 20)), "the same each time");
+}
+
+#[test]
+fn filtered_events_keep_their_stream_and_id() {
+    let events = json!({"events": [
+        {"logStreamName": "one", "timestamp": 5, "message": "m", "ingestionTime": 6, "eventId": "7"},
+        {"logStreamName": "one", "timestamp": 5, "message": "m", "ingestionTime": 6, "eventId": "8"},
+        {"logStreamName": "two", "timestamp": 6, "message": "m\n\"", "ingestionTime": 6, "eventId": "9"},
+        {"timestamp": 7, "message": "get-log-events"},
+        {"odd": true}], "searchedLogStreams": []});
+    let expect =
+        ["one/7/5/m/0", "one/8/5/m/0", "two/9/6/m\n\"/0", "stream//7/get-log-events/0", "stream///{\"odd\":true}/0"];
+    check(events.to_string(), &expect);
+    check(r#"{"logStreamName":"one","timestamp":5,"message":"m","eventId":"7"}"#, &["one/7/5/m/0"]);
+    let pretty = told(&items(pretty(&events.to_string())));
+    assert_eq!(pretty[..4], expect[..4]);
+    let Item::Record(first) = &items(events.to_string())[0] else { panic!("a record") };
+    let plain = String::from_utf8(first.data.to_vec()).unwrap();
+    assert!(plain.starts_with(r#"{"messageType":"DATA_MESSAGE","owner":"123","logGroup":"group","logStream":"one","subscriptionFilters":[],"logEvents":[{"id":"7""#), "{plain}");
+}
+
+#[test]
+fn get_records_tells_arrival_and_sequence() {
+    let data = STANDARD.encode(gzip(ENVELOPE));
+    for (json, time) in [
+        (json!("2025-11-08T05:40:29.641000+00:00"), Some(1_762_580_429_641)),
+        (json!("2025-11-08T14:40:29.641+09:00"), Some(1_762_580_429_641)),
+        (json!(1_762_580_429.641), Some(1_762_580_429_641)),
+        (json!(1_762_580_429_641_i64), Some(1_762_580_429_641)),
+        (json!("soon"), None),
+        (json!(null), None),
+    ] {
+        let text = json!({"Records": [{"SequenceNumber": "496", "ApproximateArrivalTimestamp": json, "Data": data}]});
+        let items = items(text.to_string());
+        let [Item::Record(record)] = &items[..] else { panic!("one record: {items:?}") };
+        assert_eq!(record.arrival, time.map(Millis), "{json}");
+        assert_eq!(record.sequence.as_deref(), Some("496"));
+    }
+}
+
+#[test]
+fn the_rest_is_read_after_what_is_broken() {
+    let cut = &gzip(ENVELOPE)[..60];
+    check([cut, &gzip(ENVELOPE)].concat(), &["?gzip_truncated", "s/7/5/m/0"]);
+    check(cut, &["?gzip_truncated"]);
+    let mut damaged = gzip(ENVELOPE);
+    let middle = damaged.len() - 5;
+    damaged[middle] ^= 0xff;
+    check([&damaged[..], &gzip(ENVELOPE)].concat(), &["?gzip_corrupt", "s/7/5/m/0"]);
+    check(b"\xff\xfe\nafter\n", &["!invalid_utf8", "stream///after/0"]);
+    check("H4sIA!!!\nafter\n", &["!bad_base64", "stream///after/0"]);
+    check(r#"{"Records":[{"Data":"?"},{"PartitionKey":"x"}]}"#, &["!bad_base64", "!bad_base64"]);
+    check([&[0xf3, 0x89, 0x9a, 0xc2][..], b"\n\n\x01"].concat(), &["?kpl_aggregated"]);
+    // A cut-off line does not swallow the good ones behind it.
+    check(format!("{{\"a\": {{\"b\": 1,\n{ENVELOPE}\n"), &["stream///{\"a\": {\"b\": 1,/0", "s/7/5/m/0"]);
+    check(format!("{{\"a\": \"b\n{ENVELOPE}\n"), &["stream///{\"a\": \"b/0", "s/7/5/m/0"]);
+    check(format!("{{\"a\": {{\n\"b\": 1,\n{ENVELOPE}\n"), &["!broken_json", "s/7/5/m/0"]);
+    check(&ENVELOPE[..90], &["?not_json"]);
+    check(&ENVELOPE.replace(",\"", ",\n  \"")[..90], &["?not_json"]);
+}
+
+#[test]
+fn a_damaged_gzip_file_gives_its_good_lines_and_is_reported() {
+    let lines: String = (0..5000).map(|number| format!("line {} {number}\n", number * 7919 % 10007)).collect();
+    let packed = gzip(&lines);
+    let found = told(&items([&packed[..packed.len() / 2], &gzip(ENVELOPE)].concat()));
+    assert!(found.len() > 1000 && found[0] == "stream///line 0 0/0", "{}", found.len());
+    assert!(found.contains(&"!gzip_damaged".to_owned()));
+    assert_eq!(told(&items(&packed[..packed.len() / 2])).last().unwrap(), "!gzip_damaged");
+}
+
+#[test]
+fn what_is_too_large_is_reported_and_skipped() {
+    let long = "x".repeat(2000);
+    for input in [
+        format!("{long}\nafter\n"),
+        format!("{{\"a\":\"{long}\"}}\nafter\n"),
+        format!("{{\"a\":[\n{}1]}}\nafter\n", "1,\n".repeat(1000)),
+    ] {
+        for bytes in [input.clone().into_bytes(), gzip(&input)] {
+            assert_eq!(told(&items_capped(&bytes, 1000)), ["!too_large", "stream///after/0"]);
+        }
+    }
+    // A bomb in the shape of a record is handed to the core, which stops at its own cap.
+    let bomb = gzip(format!("{{\"messageType\":\"{}\"}}", "x".repeat(3 << 20)));
+    check(&bomb, &["?too_large"]);
+}
+
+#[test]
+fn places_name_lines_and_bytes() {
+    let member = gzip("one\n\n\u{0}\n{\"Records\":[{}]}\n");
+    let input = [b"a\n".as_slice(), &member, b"H4sI?\n"].concat();
+    let places: Vec<String> = items(&input)
+        .iter()
+        .map(|item| match item {
+            Item::Record(record) => record.place.to_string(),
+            Item::Unreadable(unreadable) => unreadable.place.to_string(),
+        })
+        .collect();
+    assert_eq!(places[1..], ["line 4 of the gzip file at byte 2", "line 2"], "{places:?}");
+}
+
+#[test]
+fn an_ec2_answer_is_refused_and_carries_no_byte() {
+    let connections = sample("describe-vpn-connections.json");
+    let compact = serde_json::from_str::<serde_json::Value>(&connections).unwrap().to_string();
+    let mut inputs = vec![connections.clone().into_bytes(), compact.clone().into_bytes()];
+    for name in ["describe-customer-gateways.json", "describe-vpn-gateways.json", "describe-transit-gateways.json"] {
+        inputs.push(sample(name).into_bytes());
+    }
+    for input in inputs {
+        for input in [input.clone(), gzip(&input), [&input[..], b"\n", &input].concat()] {
+            let found = items(&input);
+            assert!(!found.is_empty() && told(&found).iter().all(|line| line == "!ec2_inventory"), "{found:?}");
+        }
+    }
+    // Also in pieces, in disguise and cut off anywhere, no secret comes out.
+    let query = connections.replacen("{\n \"VpnConnections\": ", "", 1);
+    let text = connections.replace('\n', " ").replace('{', "");
+    let mut inputs = vec![query.into_bytes(), text.into_bytes(), STANDARD.encode(&compact).into_bytes()];
+    inputs.extend((0..connections.len()).step_by(41).map(|end| connections.as_bytes()[..end].to_vec()));
+    inputs.extend(connections.match_indices('\n').map(|(start, _)| connections.as_bytes()[start..].to_vec()));
+    for input in inputs {
+        for item in items(&input).iter().chain(&items(gzip(&input))) {
+            let bytes = match item {
+                Item::Record(record) => &record.data,
+                Item::Unreadable(unreadable) if unreadable.reason == Reason::Ec2Inventory => {
+                    assert_eq!(unreadable.bytes, None);
+                    continue;
+                }
+                Item::Unreadable(unreadable) => unreadable.bytes.as_ref().unwrap(),
+            };
+            let found = String::from_utf8_lossy(bytes);
+            assert!(!found.contains("NEVER-SHOW"), "{found}");
+        }
+    }
+}
+
+#[test]
+fn every_sample_file_is_read_without_a_complaint() {
+    for name in ["bgp-status.jsonl", "bgp-route.jsonl", "ike.jsonl", "route-server.jsonl"] {
+        let lines = sample(name);
+        let expect: Vec<_> = lines.lines().map(|line| format!("stream///{line}/0")).collect();
+        assert_eq!(told(&items(&lines)), expect, "{name}");
+    }
+    assert_eq!(told(&items(sample("envelopes.jsonl"))).len(), 62, "61 events and a control message");
+}
