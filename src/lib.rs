@@ -10,21 +10,26 @@
 pub mod source;
 
 pub mod core;
+
 pub mod decode;
-pub mod encode;
-pub mod enrich;
-pub mod event;
+
 pub mod normalize;
+
+pub mod enrich;
+
 pub mod route;
 
-pub mod checkpoint;
+pub mod encode;
+
+pub mod event;
+
 pub mod delivery;
+
 pub mod sink;
 
+pub mod checkpoint;
+
 pub mod pipeline;
-pub mod enrich;
-pub mod event;
-pub mod normalize;
 
 pub mod config;
 pub mod schema;

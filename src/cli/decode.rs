@@ -189,13 +189,13 @@ impl Decoder {
         let position = sequence.unwrap_or_else(|| Position::from(found.number + 1));
         let record = Record { position, arrival: found.arrival, data: found.data };
         if self.timeline.is_some() {
-            self.to_timeline(shard, &record, found.place)
+            self.add_to_timeline(shard, &record, found.place)
         } else {
-            self.to_json(shard, &record, found.place)
+            self.write_json(shard, &record, found.place)
         }
     }
 
-    fn to_json(&mut self, shard: &ShardId, record: &Record, place: Place) -> anyhow::Result<()> {
+    fn write_json(&mut self, shard: &ShardId, record: &Record, place: Place) -> anyhow::Result<()> {
         let mut resume = Resume::default();
         loop {
             let mut out = self.core.output(&[SinkId(0)]);
@@ -214,7 +214,7 @@ impl Decoder {
         }
     }
 
-    fn to_timeline(&mut self, shard: &ShardId, record: &Record, place: Place) -> anyhow::Result<()> {
+    fn add_to_timeline(&mut self, shard: &ShardId, record: &Record, place: Place) -> anyhow::Result<()> {
         let Some(timeline) = &mut self.timeline else { return Ok(()) };
         let mut resume = Resume::default();
         loop {

@@ -150,7 +150,7 @@ fn write_json(path: &Path, value: &Value) -> anyhow::Result<()> {
 /// Writes every record to its shard's writer, or all to the only one; with an error what was sent until then.
 fn write_records<W: Write>(fleet: &Fleet, rate: Option<u32>, writers: &mut [W]) -> Result<Counts, (io::Error, Counts)> {
     let mut records = fleet.records();
-    let begun = Instant::now();
+    let begun = now();
     let mut line = String::new();
     let mut number = 0_u64;
     while let Some(record) = records.next() {
@@ -173,10 +173,16 @@ fn write_records<W: Write>(fleet: &Fleet, rate: Option<u32>, writers: &mut [W]) 
     writers.iter_mut().try_for_each(Write::flush).map(|()| counts).map_err(|error| (error, counts))
 }
 
+#[expect(clippy::disallowed_methods, reason = "the pace of a command; what it writes does not depend on it")]
+fn now() -> Instant {
+    Instant::now()
+}
+
 /// Sleeps until record `number + 1` is due.
+#[expect(clippy::disallowed_methods, reason = "a command without a runtime: there is nothing to block")]
 fn wait(rate: u32, number: u64, begun: Instant) {
     let due = begun + Duration::from_secs_f64((number + 1) as f64 / f64::from(rate));
-    std::thread::sleep(due.saturating_duration_since(Instant::now()));
+    std::thread::sleep(due.saturating_duration_since(now()));
 }
 
 fn summary(counts: &Counts, to: &Path) -> String {

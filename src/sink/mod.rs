@@ -59,7 +59,6 @@ pub trait Sink: Send {
     /// sealed and perhaps published in part: it is rebuilt from exactly its records.
     fn open(&mut self, lane: LaneId, key: &LaneKey, epoch: Epoch, seal: Option<Seal>);
     /// Takes a batch, or gives it back while there is no room. Taking is admission, not delivery.
-    #[expect(clippy::result_large_err, reason = "the refused batch itself is what comes back")]
     fn submit(&mut self, batch: LaneBatch) -> Result<(), LaneBatch>;
     /// Tells something about a lane. What belongs to an epoch older than `epoch` is void.
     fn tell(&mut self, lane: LaneId, epoch: Epoch, what: Tell);

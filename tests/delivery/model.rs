@@ -17,15 +17,15 @@ use tunnelog::source::{Position, ShardEvent, ShardId, StartAt};
 
 /// What goes wrong.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Faults {
+pub(crate) struct Faults {
     /// Sinks drop receipts.
-    pub forget: bool,
+    pub(crate) forget: bool,
     /// The process dies and starts again with what the store has.
-    pub crash: bool,
+    pub(crate) crash: bool,
     /// The process is asked to stop and starts again.
-    pub drain: bool,
+    pub(crate) drain: bool,
     /// A shard's retention passes.
-    pub gone: bool,
+    pub(crate) gone: bool,
 }
 
 /// Sink 0 settles items in any order; sink 1 publishes sealed chunks.
@@ -71,7 +71,7 @@ struct ModelLane {
 }
 
 /// See the module.
-pub struct World {
+pub(crate) struct World {
     rng: ChaCha8Rng,
     faults: Faults,
     shards: Vec<ModelShard>,
@@ -101,7 +101,7 @@ fn position(record: usize) -> u64 {
 }
 
 impl World {
-    pub fn new(seed: u64, faults: Faults) -> World {
+    pub(crate) fn new(seed: u64, faults: Faults) -> World {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         let shards = make_shards(&mut rng);
         World {
@@ -133,7 +133,7 @@ impl World {
     }
 
     /// Runs to the end; faults stop after a while, and then everything must come to rest (invariant 10).
-    pub fn run(mut self) {
+    pub(crate) fn run(mut self) {
         for step in 0..200_000 {
             self.execute();
             if self.dispatcher.is_finished() {
@@ -442,6 +442,8 @@ impl World {
             Tell::Finish => {
                 if let Some(lane) = self.lanes.get_mut(&key) {
                     lane.finish = true;
+                    // Even half a record, of a shard that is gone, is all there will be.
+                    lane.whole_to = u64::MAX;
                 }
             }
             Tell::Barrier => {}
