@@ -151,16 +151,13 @@ impl CloudWatch {
         self.send(Draft { arrival, order: 0, sort: Sort::Control, hash, shard, events: 0, body: body.into() });
     }
 
-    /// A record with damaged bytes under the partition key of this stream.
-    pub(super) fn damaged(&mut self, stream: u32, now: i64, make: impl FnOnce(Bytes) -> Bytes) {
-        let state = &mut self.streams[stream as usize];
-        // Lines of their own, so that the damage costs no real one; the id's counter goes on.
-        let number = state.issued;
-        state.issued += 1;
-        let (hash, shard) = (state.hash, state.shard);
+    /// A record with damaged bytes under the partition key of this stream, made and arriving at these times. It
+    /// takes no number from the stream and draws none here, so that it changes nothing else of the day.
+    pub(super) fn damaged(&mut self, stream: u32, (now, arrival): (i64, i64), make: impl FnOnce(Bytes) -> Bytes) {
+        const NEVER_ISSUED: u64 = 1 << 39;
+        let Stream { hash, shard, .. } = self.streams[stream as usize];
         let text = identity::lost_line(&self.plan, stream, now);
-        let body = make(envelope(&self.plan, stream, &[LogLine { at: now, number, text }]));
-        let arrival = now + self.random.between(1_000, 5_000);
+        let body = make(envelope(&self.plan, stream, &[LogLine { at: now, number: NEVER_ISSUED, text }]));
         self.send(Draft { arrival, order: 0, sort: Sort::Damaged, hash, shard, events: 0, body });
     }
 

@@ -2,20 +2,19 @@
 
 use bytes::Bytes;
 
-use super::random::{Purpose, Random};
+use super::random::Random;
 use super::record::gzip;
 
 /// The bytes of damaged record number `number`; the sorts take turns, the first is a truncated gzip member.
-pub(super) fn damage(seed: u64, number: u32, envelope: &Bytes) -> Bytes {
-    let mut random = Random::new(seed, Purpose::Damage, u64::from(number));
+pub(super) fn damage(random: &mut Random, number: u32, envelope: &Bytes) -> Bytes {
     match number % 6 {
         0 => {
             let whole = gzip(envelope);
             whole.slice(..whole.len() * 2 / 3)
         }
-        1 => noise(&mut random, &[0x00]),
+        1 => noise(random, &[0x00]),
         // The magic of a record that the Kinesis Producer Library aggregated.
-        2 => noise(&mut random, &[0xf3, 0x89, 0x9a, 0xc2]),
+        2 => noise(random, &[0xf3, 0x89, 0x9a, 0xc2]),
         3 => gzip(&envelope[..envelope.len() / 2]),
         4 => gzip(br#"{"greeting":"this is JSON, but no subscription envelope"}"#),
         _ => {

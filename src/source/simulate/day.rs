@@ -253,9 +253,11 @@ impl Day {
 
     fn damage(&mut self, number: u32, now: i64) {
         let seed = self.plan.seed;
-        let tunnels = self.tunnels.len() as u32;
-        let stream = bgp_stream(self.random.below(tunnels));
-        self.cloudwatch.damaged(stream, now, |envelope| damage(seed, number, &envelope));
+        // Numbers of its own: the day is the same with and without damage.
+        let mut random = Random::new(seed, Purpose::Damage, u64::from(number));
+        let stream = bgp_stream(random.below(self.tunnels.len() as u32));
+        let arrival = now + random.between(SECOND, 5 * SECOND);
+        self.cloudwatch.damaged(stream, (now, arrival), |envelope| damage(&mut random, number, &envelope));
     }
 
     /// A peer of a route server goes down with BFD, comes up again and advertises its routes.
