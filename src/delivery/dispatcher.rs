@@ -5,7 +5,7 @@
 //! bounded: one grant a reader, one batch a lane that its sink has not admitted, `open_records` a lane, one
 //! commit at all.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -144,7 +144,9 @@ pub struct Load {
 #[derive(Debug)]
 struct Shard {
     id: ShardId,
-    parents: Vec<ShardId>,
+    /// Parents that are known; the others hold nothing up.
+    parents: Vec<usize>,
+    children: Vec<usize>,
     /// By sink.
     lanes: Vec<LaneId>,
 }
@@ -160,6 +162,10 @@ pub struct Dispatcher {
     lanes: Vec<Lane>,
     readers: Readers,
     commands: VecDeque<Command>,
+    /// Lanes that are neither done nor dropped.
+    live_lanes: usize,
+    /// Lanes whose state may differ from what is committed.
+    dirty: BTreeSet<usize>,
     committing: Option<Vec<(LaneId, LaneState)>>,
     commit_again: bool,
     next_batch: u64,
@@ -189,6 +195,8 @@ impl Dispatcher {
             lanes: Vec::new(),
             readers: Readers::default(),
             commands: VecDeque::new(),
+            live_lanes: 0,
+            dirty: BTreeSet::new(),
             committing: None,
             commit_again: false,
             next_batch: 0,
@@ -216,9 +224,7 @@ impl Dispatcher {
 
     /// Whether every shard has been delivered to its end and this is remembered.
     pub fn is_finished(&self) -> bool {
-        self.sources_open == 0
-            && self.lanes.iter().all(|lane| matches!(lane.phase, Phase::Done | Phase::Dropped))
-            && self.is_committed()
+        self.sources_open == 0 && self.live_lanes == 0 && self.is_committed()
     }
 
     /// Whether nothing is on its way and everything that is settled is remembered.
@@ -230,15 +236,14 @@ impl Dispatcher {
     }
 
     fn is_committed(&self) -> bool {
-        self.committing.is_none() && self.dirty().next().is_none()
+        self.committing.is_none() && !self.dirty.iter().any(|lane| self.changed_state(*lane).is_some())
     }
 
     /// What is under way, for metrics.
     pub fn load(&self) -> Load {
-        let mut load = Load { readers: self.readers.count(), ..Load::default() };
+        let mut load = Load { lanes: self.live_lanes, readers: self.readers.count(), ..Load::default() };
         load.open_records.resize(self.options.sinks.len(), 0);
         for lane in &self.lanes {
-            load.lanes += usize::from(!matches!(lane.phase, Phase::Done | Phase::Dropped));
             if let Some(sum) = load.open_records.get_mut(lane.sink.0 as usize) {
                 *sum += lane.frontier.open_records();
             }
@@ -278,9 +283,13 @@ impl Dispatcher {
             return;
         }
         let index = self.shards.len();
+        let parents: Vec<usize> = parents.iter().filter_map(|parent| self.by_id.get(parent).copied()).collect();
+        for parent in &parents {
+            self.shards[*parent].children.push(index);
+        }
         self.by_id.insert(id.clone(), index);
         let lanes = (0..self.options.sinks.len()).map(|sink| self.add_lane(&id, index, sink, start)).collect();
-        self.shards.push(Shard { id, parents, lanes });
+        self.shards.push(Shard { id, parents, children: Vec::new(), lanes });
         for lane in self.lane_indexes(index) {
             self.start_if_ready(lane);
         }
@@ -304,6 +313,8 @@ impl Dispatcher {
             Some(_) => Phase::Waiting,
         };
         let seal = committed.as_ref().and_then(|state| state.seal.clone());
+        self.live_lanes += usize::from(phase != Phase::Done);
+        self.dirty.insert(self.lanes.len());
         self.lanes.push(Lane {
             key,
             id,
@@ -339,8 +350,7 @@ impl Dispatcher {
     fn parents_are_done(&self, lane: usize) -> bool {
         let sink = self.lanes[lane].sink.0 as usize;
         self.shards[self.lanes[lane].shard].parents.iter().all(|parent| {
-            let Some(shard) = self.by_id.get(parent) else { return true };
-            let parent = self.shards[*shard].lanes[sink];
+            let parent = self.shards[*parent].lanes[sink];
             self.lanes[parent.0 as usize].phase == Phase::Done
         })
     }
@@ -408,10 +418,12 @@ impl Dispatcher {
     }
 
     fn drop_lane(&mut self, lane: usize) {
-        if self.lanes[lane].phase == Phase::Done {
+        if matches!(self.lanes[lane].phase, Phase::Done | Phase::Dropped) {
             return;
         }
         self.leave_reader(lane);
+        self.live_lanes -= 1;
+        self.dirty.remove(&lane);
         let state = &mut self.lanes[lane];
         let void = std::mem::take(&mut state.frontier).open_items();
         state.epoch.0 += 1;
@@ -426,12 +438,12 @@ impl Dispatcher {
             return;
         }
         self.lanes[lane].phase = Phase::Done;
+        self.live_lanes -= 1;
         self.lanes[lane].turn_seal();
+        self.dirty.insert(lane);
         self.commit();
-        let (sink, ended) = (self.lanes[lane].sink.0 as usize, self.shards[self.lanes[lane].shard].id.clone());
-        let children: Vec<usize> =
-            (0..self.shards.len()).filter(|shard| self.shards[*shard].parents.contains(&ended)).collect();
-        for child in children {
+        let sink = self.lanes[lane].sink.0 as usize;
+        for child in self.shards[self.lanes[lane].shard].children.clone() {
             self.start_if_ready(self.shards[child].lanes[sink].0 as usize);
             self.pump(child);
         }
@@ -444,6 +456,7 @@ impl Dispatcher {
             Phase::New | Phase::Waiting | Phase::Done | Phase::Dropped => return,
         }
         self.leave_reader(lane);
+        self.dirty.insert(lane);
         let state = &mut self.lanes[lane];
         // A seal that the sink was not told of has published nothing: it is forgotten with the batch.
         if state.seal.as_ref().is_some_and(|standing| !standing.told) {
@@ -506,6 +519,7 @@ impl Dispatcher {
         let batch = BatchId(self.next_batch);
         self.next_batch += 1;
         state.frontier.push(batch, &piece.records, &items);
+        self.dirty.insert(lane);
         let account = &mut self.accounts[sink];
         account.records += piece.records.len() as u64;
         account.filtered += u64::from(items.filtered);
@@ -616,6 +630,7 @@ impl Dispatcher {
         let index = settlement.lane.0 as usize;
         let Some(lane) = self.lanes.get_mut(index).filter(|lane| lane.epoch == settlement.epoch) else { return };
         lane.frontier.settle(settlement);
+        self.dirty.insert(index);
         lane.barrier_sent = false;
         lane.flush_sent = false;
         lane.rewinds = 0;
@@ -631,6 +646,7 @@ impl Dispatcher {
     /// A sink is about to publish a chunk: it is told when this is remembered.
     pub fn seal_wanted(&mut self, lane: LaneId, epoch: Epoch, seal: Seal) {
         let Some(state) = self.lanes.get_mut(lane.0 as usize).filter(|lane| lane.epoch == epoch) else { return };
+        self.dirty.insert(lane.0 as usize);
         if state.seal.as_ref().is_some_and(|standing| standing.told && standing.seal == seal) {
             // The rebuilt chunk of an earlier run, unchanged: it is remembered already.
             self.tell(lane.0 as usize, Tell::SealCommitted);
@@ -655,11 +671,11 @@ impl Dispatcher {
 
     // --- what is remembered ---
 
-    fn dirty(&self) -> impl Iterator<Item = (LaneId, LaneState)> {
-        self.lanes.iter().filter(|lane| lane.phase != Phase::Dropped).filter_map(|lane| {
-            let state = lane.state();
-            (lane.committed.as_ref() != Some(&state)).then_some((lane.id, state))
-        })
+    /// A lane's state, if it differs from what is committed.
+    fn changed_state(&self, lane: usize) -> Option<LaneState> {
+        let lane = &self.lanes[lane];
+        let state = lane.state();
+        (lane.committed.as_ref() != Some(&state)).then_some(state)
     }
 
     /// Commits what has changed; all of it or nothing, so a child's state never outruns its parents'.
@@ -668,7 +684,9 @@ impl Dispatcher {
             self.commit_again = true;
             return;
         }
-        let states: Vec<(LaneId, LaneState)> = self.dirty().collect();
+        let dirty = std::mem::take(&mut self.dirty);
+        let changed = |lane: usize| Some((self.lanes[lane].id, self.changed_state(lane)?));
+        let states: Vec<(LaneId, LaneState)> = dirty.into_iter().filter_map(changed).collect();
         if states.is_empty() {
             return;
         }

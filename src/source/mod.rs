@@ -136,7 +136,7 @@ pub enum ShardEvent {
     Opened {
         /// The shard.
         shard: ShardId,
-        /// Shards that come before it; those that the source never opened do not hold it up.
+        /// Shards that come before it, announced before it; those that were not do not hold it up.
         parents: Vec<ShardId>,
         /// Where a lane without a checkpoint begins.
         start: StartAt,

@@ -22,6 +22,10 @@ const BATCH_RECORDS: usize = 200;
 /// See [`BATCH_RECORDS`].
 const BATCH_BYTES: usize = 1024 * 1024;
 
+/// How many files a lane reads at a time: each is the parent of the one so many places further on. Enough for
+/// the cores of a large machine; ten thousand files must not be open at once.
+const OPEN_FILES: usize = 8;
+
 /// How much of a file's beginning tells it from another file of the same name.
 const FINGERPRINT_BYTES: u64 = 64 * 1024;
 
@@ -30,7 +34,8 @@ pub type OnRead = Arc<dyn Fn(u64) + Send + Sync>;
 
 /// See the module.
 pub struct ReplaySource {
-    shards: std::vec::IntoIter<ShardId>,
+    shards: Vec<ShardId>,
+    announced: usize,
     files: Files,
 }
 
@@ -58,7 +63,7 @@ impl ReplaySource {
         }
         shards.dedup();
         let files = Files { identity: identity.clone(), on_read: None };
-        Ok(ReplaySource { shards: shards.into_iter(), files })
+        Ok(ReplaySource { shards, announced: 0, files })
     }
 
     /// Tells `on_read` of progress.
@@ -129,8 +134,11 @@ pub fn identity_of(path: &Path, given: &Identity) -> recognize::Identity {
 #[async_trait]
 impl Source for ReplaySource {
     async fn next(&mut self) -> Result<Option<ShardEvent>, SourceError> {
-        let opened = |shard| ShardEvent::Opened { shard, parents: Vec::new(), start: StartAt::TrimHorizon };
-        Ok(self.shards.next().map(opened))
+        let Some(shard) = self.shards.get(self.announced).cloned() else { return Ok(None) };
+        let before = self.announced.checked_sub(OPEN_FILES).and_then(|before| self.shards.get(before));
+        self.announced += 1;
+        let parents = before.cloned().into_iter().collect();
+        Ok(Some(ShardEvent::Opened { shard, parents, start: StartAt::TrimHorizon }))
     }
 
     fn reopen(&self) -> Arc<dyn Reopen> {
