@@ -353,7 +353,7 @@ fn the_inventory_knows_every_log_stream_and_holds_no_secret() {
 async fn shards(source: &mut SimulateSource) -> Vec<ShardId> {
     let mut shards = Vec::new();
     while let Some(event) = source.next().await.unwrap() {
-        let ShardEvent::Opened { shard, parents } = event else { panic!("{event:?}") };
+        let ShardEvent::Opened { shard, parents, .. } = event else { panic!("{event:?}") };
         assert!(parents.is_empty());
         shards.push(shard);
     }

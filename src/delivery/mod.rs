@@ -15,6 +15,8 @@
 mod batch;
 mod dispatcher;
 mod frontier;
+#[cfg(test)]
+mod frontier_model;
 mod lane;
 mod readers;
 mod receipt;
