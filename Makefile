@@ -61,9 +61,8 @@ golden: need-cargo ## Write all golden files anew; look at the diff before you c
 	$(IN_ROOT) UPDATE_GOLDEN=1 $(CARGO) test --locked --no-fail-fast
 	$(IN_ROOT) git --no-pager diff --stat
 
-# glibc linked statically, not musl: it needs no second standard library and no second C compiler, musl's
-# allocator is several times slower under many threads, and glibc 2.34 and later resolve names through
-# `files` and `dns` without loading a library. `--target` keeps the flag away from build scripts and
+# glibc linked statically, not musl: it needs no second standard library and no second C compiler, and glibc
+# 2.34 and later resolve names through `files` and `dns` without loading a library. `--target` keeps the flag away from build scripts and
 # procedural macros, which cannot be static.
 static: need-cargo ## A self-contained binary for this kind of machine
 	$(IN_ROOT) RUSTFLAGS="-C target-feature=+crt-static" \

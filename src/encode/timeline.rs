@@ -177,6 +177,10 @@ fn title(event: &Event<'_>, out: &mut Vec<u8>) {
             }
             clean(out, &vpn.connection_id, MAX_TEXT_CHARS);
         }
+        // IKE lines carry no identity of their own: only the log stream's name tells.
+        None if event.route_server.is_none() && event.log.stream_name.is_empty() => {
+            push(out, "unknown tunnel (the lines name none; give their log stream's name)");
+        }
         None => subject(event, out),
     }
 }
