@@ -140,7 +140,7 @@ async fn add_status(loaded: &Loaded, metrics: Metrics, parts: &mut Parts) -> any
     if let Some(status) = &loaded.pipeline.status {
         let listener = crate::telemetry::server::bind(status.listen).await?;
         tracing::info!(address = %listener.local_addr()?, "status page");
-        parts.background.push(pipeline::Background::Status(listener, metrics));
+        parts.background.push(pipeline::Background::Status(listener, metrics, parts.health.clone()));
     }
     Ok(())
 }

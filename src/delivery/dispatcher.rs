@@ -7,180 +7,48 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
-use std::time::Duration;
 
 use super::lane::{Lane, Phase, Standing};
 use super::readers::{Reader, Readers};
 use super::{
-    Abandoned, At, BatchId, Epoch, Frontier, LaneBatch, LaneId, LaneKey, LaneState, Piece, ReaderId, Receipt, Seal,
-    Settlement, SinkId,
+    Abandoned, Account, At, BatchId, Command, Epoch, Frontier, LaneBatch, LaneId, LaneKey, LaneState, Load, Options,
+    Piece, PieceEnd, ReadResult, ReaderId, Receipt, Seal, Settlement, SinkId,
 };
 use crate::sink::Tell;
-use crate::source::{Position, ShardEvent, ShardId, StartAt};
-
-/// What the dispatcher is made for.
-#[derive(Clone, Debug)]
-pub struct Options {
-    /// The pipeline's name.
-    pub pipeline: Arc<str>,
-    /// The sinks' names; a [`SinkId`] is an index here.
-    pub sinks: Vec<Arc<str>>,
-    /// Records that may be open in one lane before its reader waits.
-    pub open_records: usize,
-}
-
-/// What the shell has to do.
-#[derive(Debug)]
-pub enum Command {
-    /// Open a reader on a shard, after a pause if a lane was rewound.
-    OpenReader {
-        /// Its name.
-        reader: ReaderId,
-        /// What to read.
-        shard: ShardId,
-        /// Where to begin.
-        from: StartAt,
-        /// How long to wait first.
-        pause: Duration,
-    },
-    /// Let a reader make one piece.
-    Read {
-        /// Which reader.
-        reader: ReaderId,
-        /// For which sinks.
-        sinks: Vec<SinkId>,
-        /// The piece must not go beyond this record.
-        until: Option<Position>,
-    },
-    /// Close a reader; a piece that still comes from it is void.
-    CloseReader(ReaderId),
-    /// Tell a sink that a lane begins, anew after a rewind.
-    OpenLane {
-        /// The sink.
-        sink: SinkId,
-        /// The lane.
-        lane: LaneId,
-        /// Its name.
-        key: LaneKey,
-        /// Its epoch.
-        epoch: Epoch,
-        /// A chunk that an earlier run, or an earlier epoch, had sealed.
-        seal: Option<Seal>,
-    },
-    /// Hand a batch to a sink.
-    Submit {
-        /// The sink.
-        sink: SinkId,
-        /// The batch.
-        batch: LaneBatch,
-    },
-    /// Tell a sink something about a lane.
-    Tell {
-        /// The sink.
-        sink: SinkId,
-        /// The lane.
-        lane: LaneId,
-        /// The lane's epoch.
-        epoch: Epoch,
-        /// What.
-        what: Tell,
-    },
-    /// Remember these states, all or none; answer with [`Dispatcher::committed`].
-    Commit(Vec<(LaneKey, LaneState)>),
-}
-
-/// Where a piece ended.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum PieceEnd {
-    /// There may be more.
-    More,
-    /// The shard is closed, and everything in it has been read.
-    ShardEnd,
-}
-
-/// What a reader made of a grant.
-#[derive(Debug)]
-pub struct ReadResult {
-    /// The reader.
-    pub reader: ReaderId,
-    /// The piece; without records if there was nothing new.
-    pub piece: Piece,
-    /// Where it ended.
-    pub end: PieceEnd,
-    /// The last record that the reader has fetched already.
-    pub buffered_to: Option<Position>,
-}
-
-/// A sink's account. `submitted = settled + abandoned` once everything has come to rest.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct Account {
-    /// Records that its lanes have read, repeats included.
-    pub records: u64,
-    /// Items handed to it, repeats included.
-    pub submitted: u64,
-    /// Items that it settled.
-    pub settled: u64,
-    /// Bytes handed to it, repeats included.
-    pub bytes: u64,
-    /// Items that a filter kept out.
-    pub filtered: u64,
-    /// Items that were void when a lane was rewound; they came again.
-    pub abandoned: u64,
-    /// How often a lane was rewound.
-    pub rewinds: u64,
-}
-
-/// What is under way.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct Load {
-    /// Lanes that are not done.
-    pub lanes: usize,
-    /// Readers.
-    pub readers: usize,
-    /// By sink: records that are read and not resolved.
-    pub open_records: Vec<usize>,
-}
+use crate::source::{ShardEvent, ShardId, StartAt};
 
 #[derive(Debug)]
-struct Shard {
-    id: ShardId,
+pub(super) struct Shard {
+    pub(super) id: ShardId,
     /// Parents that are known; the others hold nothing up.
-    parents: Vec<usize>,
-    children: Vec<usize>,
+    pub(super) parents: Vec<usize>,
+    pub(super) children: Vec<usize>,
     /// By sink.
-    lanes: Vec<LaneId>,
+    pub(super) lanes: Vec<LaneId>,
 }
 
 /// See the module.
 #[derive(Debug)]
 pub struct Dispatcher {
-    options: Options,
+    pub(super) options: Options,
     /// What the store had at the start, by lane; taken out as shards open.
-    remembered: BTreeMap<LaneKey, LaneState>,
-    shards: Vec<Shard>,
-    by_id: HashMap<ShardId, usize>,
-    lanes: Vec<Lane>,
-    readers: Readers,
-    commands: VecDeque<Command>,
+    pub(super) remembered: BTreeMap<LaneKey, LaneState>,
+    pub(super) shards: Vec<Shard>,
+    pub(super) by_id: HashMap<ShardId, usize>,
+    pub(super) lanes: Vec<Lane>,
+    pub(super) readers: Readers,
+    pub(super) commands: VecDeque<Command>,
     /// Lanes that are neither done nor dropped.
-    live_lanes: usize,
+    pub(super) live_lanes: usize,
     /// Lanes whose state may differ from what is committed.
-    dirty: BTreeSet<usize>,
-    committing: Option<Vec<(LaneId, LaneState)>>,
-    commit_again: bool,
-    next_batch: u64,
-    abandoned: Arc<Abandoned>,
-    accounts: Vec<Account>,
-    sources_open: usize,
-    draining: bool,
-}
-
-/// The pause before a rewound lane reads again: doubles from 100 ms to 30 s.
-fn pause_after(rewinds: u32) -> Duration {
-    match rewinds {
-        0 => Duration::ZERO,
-        n => Duration::from_millis((100_u64 << (n - 1).min(9)).min(30_000)),
-    }
+    pub(super) dirty: BTreeSet<usize>,
+    pub(super) committing: Option<Vec<(LaneId, LaneState)>>,
+    pub(super) commit_again: bool,
+    pub(super) next_batch: u64,
+    pub(super) abandoned: Arc<Abandoned>,
+    pub(super) accounts: Vec<Account>,
+    pub(super) sources_open: usize,
+    pub(super) draining: bool,
 }
 
 impl Dispatcher {
@@ -335,156 +203,6 @@ impl Dispatcher {
         id
     }
 
-    // --- lanes begin and end ---
-
-    /// Starts a lane whose parents are resolved to their end.
-    fn start_if_ready(&mut self, lane: usize) {
-        if self.lanes[lane].phase != Phase::Waiting || self.draining || !self.parents_are_done(lane) {
-            return;
-        }
-        self.lanes[lane].phase = Phase::Idle;
-        self.open_lane(lane);
-        self.find_reader(lane);
-    }
-
-    fn parents_are_done(&self, lane: usize) -> bool {
-        let sink = self.lanes[lane].sink.0 as usize;
-        self.shards[self.lanes[lane].shard].parents.iter().all(|parent| {
-            let parent = self.shards[*parent].lanes[sink];
-            self.lanes[parent.0 as usize].phase == Phase::Done
-        })
-    }
-
-    fn open_lane(&mut self, lane: usize) {
-        let lane = &self.lanes[lane];
-        self.commands.push_back(Command::OpenLane {
-            sink: lane.sink,
-            lane: lane.id,
-            key: lane.key.clone(),
-            epoch: lane.epoch,
-            seal: lane.seal.as_ref().filter(|standing| standing.told).map(|standing| standing.seal.clone()),
-        });
-    }
-
-    fn find_reader(&mut self, lane: usize) {
-        let Some(at) = self.lanes[lane].state().at.start() else { return };
-        let shard = self.lanes[lane].shard;
-        // A lane that was rewound waits before it tries again, so it does not jump on a running reader.
-        let joined = if self.lanes[lane].rewinds == 0 { self.readers.to_join(shard, at, None) } else { None };
-        let reader = joined.unwrap_or_else(|| self.open_reader(shard, at, pause_after(self.lanes[lane].rewinds)));
-        self.join(lane, reader);
-    }
-
-    fn open_reader(&mut self, shard: usize, from: StartAt, pause: Duration) -> ReaderId {
-        let reader = self.readers.open(shard, from);
-        self.commands.push_back(Command::OpenReader { reader, shard: self.shards[shard].id.clone(), from, pause });
-        reader
-    }
-
-    fn join(&mut self, lane: usize, reader: ReaderId) {
-        self.lanes[lane].phase = Phase::Reading(reader);
-        if let Some(found) = self.readers.get_mut(reader) {
-            found.lanes.push(LaneId(lane as u32));
-        }
-    }
-
-    fn leave_reader(&mut self, lane: usize) {
-        let Phase::Reading(reader) = self.lanes[lane].phase else { return };
-        let Some(found) = self.readers.get_mut(reader) else { return };
-        found.lanes.retain(|member| member.0 as usize != lane);
-        if found.lanes.is_empty() {
-            self.close_reader(reader);
-        }
-    }
-
-    fn close_reader(&mut self, reader: ReaderId) {
-        self.readers.remove(reader);
-        self.commands.push_back(Command::CloseReader(reader));
-    }
-
-    /// No further record will come for a lane.
-    fn end_lane(&mut self, lane: usize) {
-        match self.lanes[lane].phase {
-            Phase::Ending | Phase::Done | Phase::Dropped => return,
-            Phase::New | Phase::Waiting | Phase::Idle | Phase::Reading(_) => {}
-        }
-        self.leave_reader(lane);
-        self.lanes[lane].phase = Phase::Ending;
-        // "Nothing more will come" must not overtake a batch that the sink has not admitted.
-        if self.lanes[lane].awaiting.is_none() {
-            self.tell(lane, Tell::Finish);
-        }
-        self.finish_if_resolved(lane);
-    }
-
-    fn drop_lane(&mut self, lane: usize) {
-        if matches!(self.lanes[lane].phase, Phase::Done | Phase::Dropped) {
-            return;
-        }
-        self.leave_reader(lane);
-        self.live_lanes -= 1;
-        self.dirty.remove(&lane);
-        let state = &mut self.lanes[lane];
-        let void = std::mem::take(&mut state.frontier).open_items();
-        state.epoch.0 += 1;
-        state.phase = Phase::Dropped;
-        state.awaiting = None;
-        self.accounts[state.sink.0 as usize].abandoned += void;
-        self.tell(lane, Tell::Discard);
-    }
-
-    fn finish_if_resolved(&mut self, lane: usize) {
-        if self.lanes[lane].phase != Phase::Ending || !self.lanes[lane].frontier.is_clear() {
-            return;
-        }
-        self.lanes[lane].phase = Phase::Done;
-        self.live_lanes -= 1;
-        self.lanes[lane].turn_seal();
-        self.dirty.insert(lane);
-        self.commit();
-        let sink = self.lanes[lane].sink.0 as usize;
-        for child in self.shards[self.lanes[lane].shard].children.clone() {
-            self.start_if_ready(self.shards[child].lanes[sink].0 as usize);
-            self.pump(child);
-        }
-    }
-
-    /// Back to what is settled; what is in flight is void.
-    fn rewind(&mut self, lane: usize) {
-        match self.lanes[lane].phase {
-            Phase::Idle | Phase::Reading(_) | Phase::Ending => {}
-            Phase::New | Phase::Waiting | Phase::Done | Phase::Dropped => return,
-        }
-        self.leave_reader(lane);
-        self.dirty.insert(lane);
-        let state = &mut self.lanes[lane];
-        // A seal that the sink was not told of has published nothing: it is forgotten with the batch.
-        if state.seal.as_ref().is_some_and(|standing| !standing.told) {
-            state.seal = None;
-        }
-        state.next_seal = None;
-        state.base = state.state().at;
-        let void = std::mem::take(&mut state.frontier).open_items();
-        state.epoch.0 += 1;
-        state.phase = Phase::Idle;
-        state.awaiting = None;
-        state.barrier_sent = false;
-        state.flush_sent = false;
-        state.rewinds += 1;
-        let (sink, shard) = (state.sink.0 as usize, state.shard);
-        self.accounts[sink].rewinds += 1;
-        self.accounts[sink].abandoned += void;
-        self.tell(lane, Tell::Discard);
-        self.open_lane(lane);
-        self.find_reader(lane);
-        self.pump(shard);
-    }
-
-    fn tell(&mut self, lane: usize, what: Tell) {
-        let lane = &self.lanes[lane];
-        self.commands.push_back(Command::Tell { sink: lane.sink, lane: lane.id, epoch: lane.epoch, what });
-    }
-
     // --- what readers bring ---
 
     /// A reader made a piece.
@@ -559,7 +277,7 @@ impl Dispatcher {
     }
 
     /// Lets the readers of a shard go on whose lanes have room.
-    fn pump(&mut self, shard: usize) {
+    pub(super) fn pump(&mut self, shard: usize) {
         if self.draining {
             return;
         }
@@ -666,80 +384,6 @@ impl Dispatcher {
     pub fn abandoned(&mut self, lane: LaneId, epoch: Epoch) {
         if self.lanes.get(lane.0 as usize).is_some_and(|state| state.epoch == epoch) {
             self.rewind(lane.0 as usize);
-        }
-    }
-
-    // --- what is remembered ---
-
-    /// A lane's state, if it differs from what is committed.
-    fn changed_state(&self, lane: usize) -> Option<LaneState> {
-        let lane = &self.lanes[lane];
-        let state = lane.state();
-        (lane.committed.as_ref() != Some(&state)).then_some(state)
-    }
-
-    /// Commits what has changed; all of it or nothing, so a child's state never outruns its parents'.
-    fn commit(&mut self) {
-        if self.committing.is_some() {
-            self.commit_again = true;
-            return;
-        }
-        let dirty = std::mem::take(&mut self.dirty);
-        let changed = |lane: usize| Some((self.lanes[lane].id, self.changed_state(lane)?));
-        let states: Vec<(LaneId, LaneState)> = dirty.into_iter().filter_map(changed).collect();
-        if states.is_empty() {
-            return;
-        }
-        let keyed = states.iter().map(|(lane, state)| (self.lanes[lane.0 as usize].key.clone(), state.clone()));
-        self.commands.push_back(Command::Commit(keyed.collect()));
-        self.committing = Some(states);
-    }
-
-    /// The store has the states of the last [`Command::Commit`].
-    pub fn committed(&mut self) {
-        let states = self.committing.take().unwrap_or_default();
-        let lanes: Vec<usize> = states.iter().map(|(lane, _)| lane.0 as usize).collect();
-        for (lane, state) in states {
-            self.lane_committed(lane.0 as usize, state);
-        }
-        // Only when all of them have started: lanes that begin at one position share a reader.
-        for lane in lanes {
-            self.pump(self.lanes[lane].shard);
-        }
-        if std::mem::take(&mut self.commit_again) {
-            self.commit();
-        }
-    }
-
-    fn lane_committed(&mut self, index: usize, state: LaneState) {
-        let lane = &mut self.lanes[index];
-        let sealed = state.seal.clone();
-        lane.committed = Some(state);
-        if let (Some(sealed), Some(standing)) = (sealed, lane.seal.as_mut())
-            && standing.seal == sealed
-            && !standing.told
-        {
-            standing.told = true;
-            self.tell(index, Tell::SealCommitted);
-        }
-        if self.lanes[index].phase == Phase::New {
-            self.lanes[index].phase = Phase::Waiting;
-            self.start_if_ready(index);
-        }
-    }
-
-    /// It is time for a checkpoint: commit what is settled, and ask the sinks to settle what they can.
-    pub fn checkpoint(&mut self) {
-        self.commit();
-        self.barriers();
-    }
-
-    fn barriers(&mut self) {
-        for lane in 0..self.lanes.len() {
-            let state = &mut self.lanes[lane];
-            if !state.frontier.is_clear() && !std::mem::replace(&mut state.barrier_sent, true) {
-                self.tell(lane, Tell::Barrier);
-            }
         }
     }
 

@@ -13,16 +13,20 @@
 //! Not here: Kinesis, Kafka, files. A lane does not know what its sink is.
 
 mod batch;
+mod command;
 mod dispatcher;
 mod frontier;
 #[cfg(test)]
 mod frontier_model;
 mod lane;
+mod lifecycle;
+mod memory;
 mod readers;
 mod receipt;
 
 pub use batch::{Encoded, Item, LaneBatch, LaneItems, Piece, RecordInfo, Records, Selection};
-pub use dispatcher::{Account, Command, Dispatcher, Load, Options, PieceEnd, ReadResult};
+pub use command::{Account, Command, Load, Options, PieceEnd, ReadResult};
+pub use dispatcher::Dispatcher;
 pub use frontier::Frontier;
 pub use lane::{At, LaneKey, LaneState, Seal};
 pub use receipt::{Abandoned, Receipt, Settlement};

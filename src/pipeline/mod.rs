@@ -10,9 +10,11 @@
 
 mod assemble;
 mod backoff;
+mod parts;
 mod reader;
 mod sink;
 mod tally;
+mod tasks;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -24,90 +26,24 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 pub use self::assemble::{AssembleError, DEAD_LETTERS, Inputs, Progress, assemble};
-use self::backoff::Backoff;
+pub use self::parts::{Background, NamedSource, Parts, Report, RunError};
 use self::reader::{Grant, ReaderTask};
 use self::sink::{SinkTask, ToSink};
 use self::tally::SourceTally;
 pub use self::tally::Totals;
-use crate::checkpoint::{CheckpointStore, StoreError};
+use self::tasks::{announce, beside, commit_all};
 use crate::core::Core;
 use crate::delivery::{
-    Account, BatchId, Command, Dispatcher, Epoch, LaneId, LaneKey, LaneState, Options, ReadResult, ReaderId, Seal,
-    Settlement, SinkId,
+    BatchId, Command, Dispatcher, Epoch, LaneId, LaneKey, LaneState, Options, ReadResult, ReaderId, Seal, Settlement,
+    SinkId,
 };
 use crate::enrich::Inventory;
-use crate::enrich::file::FileInventory;
-use crate::sink::Sink;
-use crate::source::{Reopen, ShardEvent, ShardId, Source, SourceError};
+use crate::source::{Reopen, ShardEvent, ShardId};
 use crate::telemetry::health::{self, Health};
 use crate::telemetry::metrics::{CoreMetrics, SinkMetrics, lanes};
 
 /// What is on its way to the dispatcher at most: some words a sink, a piece a reader.
 const EVENTS: usize = 1024;
-
-/// A source with its name and the Region of events that tell none.
-pub struct NamedSource {
-    /// Its name in the pipeline file.
-    pub name: Arc<str>,
-    /// The source.
-    pub source: Box<dyn Source>,
-    /// The configured default Region.
-    pub region: Option<Arc<str>>,
-}
-
-/// Everything a pipeline is made of.
-pub struct Parts {
-    /// The pipeline's name.
-    pub name: Arc<str>,
-    /// Where records come from.
-    pub sources: Vec<NamedSource>,
-    /// The core; its sinks are `sinks`, in this order.
-    pub core: Arc<Core>,
-    /// What is known about connections.
-    pub inventory: Arc<Inventory>,
-    /// Where items go, dead letters included.
-    pub sinks: Vec<(Arc<str>, Box<dyn Sink>)>,
-    /// What remembers.
-    pub store: Box<dyn CheckpointStore>,
-    /// How often it does.
-    pub checkpoint_interval: Duration,
-    /// Records that may be open in one lane.
-    pub open_records: usize,
-    /// How long a shutdown waits for sinks.
-    pub shutdown_grace: Duration,
-    /// What `/readyz` and `/healthz` show.
-    pub health: Health,
-    /// What runs beside it.
-    pub background: Vec<Background>,
-}
-
-/// Something that runs beside the pipeline and ends with it.
-pub enum Background {
-    /// Looks for changes of the inventory's files.
-    Watch(FileInventory, Duration),
-    /// Serves `/metrics`, `/healthz` and `/readyz`.
-    #[cfg(feature = "status")]
-    Status(tokio::net::TcpListener, crate::telemetry::metrics::Metrics),
-}
-
-/// How a run ended.
-#[derive(Clone, Debug, Default)]
-pub struct Report {
-    /// All sources have ended and all of it is delivered and remembered.
-    pub finished: bool,
-    /// What was read.
-    pub totals: Totals,
-    /// What each sink got, dead letters included.
-    pub sinks: Vec<(Arc<str>, Account)>,
-}
-
-/// Why a run failed. What was not remembered is read again next time.
-#[derive(Debug, thiserror::Error)]
-pub enum RunError {
-    /// A part cannot go on; the text says what to do.
-    #[error("{0}")]
-    Failed(String),
-}
 
 /// What reaches the dispatcher.
 #[derive(Debug)]
@@ -198,8 +134,7 @@ impl Engine {
         }
         let ending = CancellationToken::new();
         for part in parts.background {
-            let (inventory, health) = (Arc::clone(&parts.inventory), parts.health.clone());
-            tasks.spawn(beside(part, inventory, health, ending.clone()));
+            tasks.spawn(beside(part, Arc::clone(&parts.inventory), ending.clone()));
         }
         parts.health.set(health::STARTING, None);
         Ok(Engine {
@@ -431,99 +366,9 @@ fn task_ended(ended: Result<Result<(), String>, tokio::task::JoinError>) -> Resu
     }
 }
 
-async fn beside(
-    part: Background,
-    inventory: Arc<Inventory>,
-    health: Health,
-    ending: CancellationToken,
-) -> Result<(), String> {
-    match part {
-        Background::Watch(files, refresh) => {
-            files.watch(inventory, refresh, ending).await;
-            Ok(())
-        }
-        #[cfg(feature = "status")]
-        Background::Status(listener, metrics) => {
-            let upkeep = async {
-                loop {
-                    tokio::time::sleep(UPKEEP).await;
-                    metrics.upkeep();
-                }
-            };
-            tokio::select! {
-                served = crate::telemetry::server::serve(listener, health, metrics.clone(), ending) => {
-                    served.map_err(|error| format!("the status page ended: {error}"))
-                }
-                () = upkeep => Ok(()),
-            }
-        }
-    }
-}
-
-/// How often the recorder folds what histograms have gathered.
-#[cfg(feature = "status")]
-const UPKEEP: Duration = Duration::from_secs(5);
-
 async fn until(deadline: Option<Instant>) {
     match deadline {
         Some(deadline) => tokio::time::sleep_until(deadline).await,
         None => std::future::pending().await,
     }
-}
-
-/// A source's task: passes on what it announces.
-async fn announce(name: Arc<str>, mut source: Box<dyn Source>, events: mpsc::Sender<Happened>) -> Result<(), String> {
-    let mut backoff = Backoff::new(0);
-    loop {
-        let happened = tokio::select! {
-            announced = source.next() => match announced {
-                Ok(Some(event)) => {
-                    backoff = Backoff::new(0);
-                    Happened::Shard(event, Arc::clone(&name))
-                }
-                Ok(None) => Happened::SourceDone,
-                Err(SourceError::Retry(reason)) => {
-                    tracing::warn!(source = %name, reason, "the source cannot list its shards; it is tried again");
-                    tokio::time::sleep(backoff.next()).await;
-                    continue;
-                }
-                Err(SourceError::Fatal(reason)) => Happened::Failed(format!("source `{name}`: {reason}")),
-            },
-            () = events.closed() => return Ok(()),
-        };
-        let last = matches!(happened, Happened::SourceDone | Happened::Failed(_));
-        if events.send(happened).await.is_err() || last {
-            return Ok(());
-        }
-    }
-}
-
-/// The store's task: commits one set of states after the other, each until it is remembered.
-async fn commit_all(
-    mut store: Box<dyn CheckpointStore>,
-    mut commits: mpsc::Receiver<Vec<(LaneKey, LaneState)>>,
-    events: mpsc::Sender<Happened>,
-) -> Result<(), String> {
-    let seconds = CoreMetrics::new().checkpoint_commit_seconds;
-    while let Some(states) = commits.recv().await {
-        let mut backoff = Backoff::new(1);
-        let began = Instant::now();
-        loop {
-            let happened = match store.commit(states.clone()).await {
-                Ok(()) => Happened::Committed,
-                Err(StoreError::Retry(reason)) => Happened::StoreDown(reason),
-                Err(StoreError::Fenced(reason)) => Happened::Failed(reason),
-            };
-            let again = matches!(happened, Happened::StoreDown(_));
-            if events.send(happened).await.is_err() {
-                return Ok(());
-            }
-            if !again {
-                break;
-            }
-            tokio::time::sleep(backoff.next()).await;
-        }
-        seconds.record(began.elapsed().as_secs_f64());
-    }
-    Ok(())
 }

@@ -1,0 +1,131 @@
+//! What the dispatcher is told, what it asks for, and its accounts.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::{Epoch, LaneBatch, LaneId, LaneKey, LaneState, Piece, ReaderId, Seal, SinkId};
+use crate::sink::Tell;
+use crate::source::{Position, ShardId, StartAt};
+
+/// What the dispatcher is made for.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The pipeline's name.
+    pub pipeline: Arc<str>,
+    /// The sinks' names; a [`SinkId`] is an index here.
+    pub sinks: Vec<Arc<str>>,
+    /// Records that may be open in one lane before its reader waits.
+    pub open_records: usize,
+}
+
+/// What the shell has to do.
+#[derive(Debug)]
+pub enum Command {
+    /// Open a reader on a shard, after a pause if a lane was rewound.
+    OpenReader {
+        /// Its name.
+        reader: ReaderId,
+        /// What to read.
+        shard: ShardId,
+        /// Where to begin.
+        from: StartAt,
+        /// How long to wait first.
+        pause: Duration,
+    },
+    /// Let a reader make one piece.
+    Read {
+        /// Which reader.
+        reader: ReaderId,
+        /// For which sinks.
+        sinks: Vec<SinkId>,
+        /// The piece must not go beyond this record.
+        until: Option<Position>,
+    },
+    /// Close a reader; a piece that still comes from it is void.
+    CloseReader(ReaderId),
+    /// Tell a sink that a lane begins, anew after a rewind.
+    OpenLane {
+        /// The sink.
+        sink: SinkId,
+        /// The lane.
+        lane: LaneId,
+        /// Its name.
+        key: LaneKey,
+        /// Its epoch.
+        epoch: Epoch,
+        /// A chunk that an earlier run, or an earlier epoch, had sealed.
+        seal: Option<Seal>,
+    },
+    /// Hand a batch to a sink.
+    Submit {
+        /// The sink.
+        sink: SinkId,
+        /// The batch.
+        batch: LaneBatch,
+    },
+    /// Tell a sink something about a lane.
+    Tell {
+        /// The sink.
+        sink: SinkId,
+        /// The lane.
+        lane: LaneId,
+        /// The lane's epoch.
+        epoch: Epoch,
+        /// What.
+        what: Tell,
+    },
+    /// Remember these states, all or none; answer with [`super::Dispatcher::committed`].
+    Commit(Vec<(LaneKey, LaneState)>),
+}
+
+/// Where a piece ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum PieceEnd {
+    /// There may be more.
+    More,
+    /// The shard is closed, and everything in it has been read.
+    ShardEnd,
+}
+
+/// What a reader made of a grant.
+#[derive(Debug)]
+pub struct ReadResult {
+    /// The reader.
+    pub reader: ReaderId,
+    /// The piece; without records if there was nothing new.
+    pub piece: Piece,
+    /// Where it ended.
+    pub end: PieceEnd,
+    /// The last record that the reader has fetched already.
+    pub buffered_to: Option<Position>,
+}
+
+/// A sink's account. `submitted = settled + abandoned` once everything has come to rest.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Account {
+    /// Records that its lanes have read, repeats included.
+    pub records: u64,
+    /// Items handed to it, repeats included.
+    pub submitted: u64,
+    /// Items that it settled.
+    pub settled: u64,
+    /// Bytes handed to it, repeats included.
+    pub bytes: u64,
+    /// Items that a filter kept out.
+    pub filtered: u64,
+    /// Items that were void when a lane was rewound; they came again.
+    pub abandoned: u64,
+    /// How often a lane was rewound.
+    pub rewinds: u64,
+}
+
+/// What is under way.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Load {
+    /// Lanes that are not done.
+    pub lanes: usize,
+    /// Readers.
+    pub readers: usize,
+    /// By sink: records that are read and not resolved.
+    pub open_records: Vec<usize>,
+}

@@ -1,0 +1,78 @@
+//! What a pipeline is made of, and how a run of it ended.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::Totals;
+use crate::checkpoint::CheckpointStore;
+use crate::core::Core;
+use crate::delivery::Account;
+use crate::enrich::Inventory;
+use crate::enrich::file::FileInventory;
+use crate::sink::Sink;
+use crate::source::Source;
+use crate::telemetry::health::Health;
+
+/// A source with its name and the Region of events that tell none.
+pub struct NamedSource {
+    /// Its name in the pipeline file.
+    pub name: Arc<str>,
+    /// The source.
+    pub source: Box<dyn Source>,
+    /// The configured default Region.
+    pub region: Option<Arc<str>>,
+}
+
+/// Everything a pipeline is made of.
+pub struct Parts {
+    /// The pipeline's name.
+    pub name: Arc<str>,
+    /// Where records come from.
+    pub sources: Vec<NamedSource>,
+    /// The core; its sinks are `sinks`, in this order.
+    pub core: Arc<Core>,
+    /// What is known about connections.
+    pub inventory: Arc<Inventory>,
+    /// Where items go, dead letters included.
+    pub sinks: Vec<(Arc<str>, Box<dyn Sink>)>,
+    /// What remembers.
+    pub store: Box<dyn CheckpointStore>,
+    /// How often it does.
+    pub checkpoint_interval: Duration,
+    /// Records that may be open in one lane.
+    pub open_records: usize,
+    /// How long a shutdown waits for sinks.
+    pub shutdown_grace: Duration,
+    /// What `/readyz` and `/healthz` show.
+    pub health: Health,
+    /// What runs beside it.
+    pub background: Vec<Background>,
+}
+
+/// Something that runs beside the pipeline and ends with it.
+pub enum Background {
+    /// Looks for changes of the inventory's files.
+    Watch(FileInventory, Duration),
+    /// Serves `/metrics`, `/healthz` and `/readyz`.
+    #[cfg(feature = "status")]
+    Status(tokio::net::TcpListener, crate::telemetry::metrics::Metrics, Health),
+}
+
+/// How a run ended.
+#[derive(Clone, Debug, Default)]
+pub struct Report {
+    /// All sources have ended and all of it is delivered and remembered.
+    pub finished: bool,
+    /// What was read.
+    pub totals: Totals,
+    /// What each sink got, dead letters included.
+    pub sinks: Vec<(Arc<str>, Account)>,
+}
+
+/// Why a run failed. What was not remembered is read again next time.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// A part cannot go on; the text says what to do.
+    #[error("{0}")]
+    Failed(String),
+}

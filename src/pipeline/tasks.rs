@@ -1,0 +1,111 @@
+//! The tasks around the dispatcher that are neither readers nor sinks: sources, the store, what runs beside.
+
+use std::sync::Arc;
+#[cfg(feature = "status")]
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::backoff::Backoff;
+use super::{Background, Happened};
+use crate::checkpoint::{CheckpointStore, StoreError};
+use crate::delivery::{LaneKey, LaneState};
+use crate::enrich::Inventory;
+use crate::source::{Source, SourceError};
+use crate::telemetry::metrics::CoreMetrics;
+
+/// Runs one of the things beside the pipeline until `ending`.
+pub(super) async fn beside(
+    part: Background,
+    inventory: Arc<Inventory>,
+    ending: CancellationToken,
+) -> Result<(), String> {
+    match part {
+        Background::Watch(files, refresh) => {
+            files.watch(inventory, refresh, ending).await;
+            Ok(())
+        }
+        #[cfg(feature = "status")]
+        Background::Status(listener, metrics, health) => {
+            let upkeep = async {
+                loop {
+                    tokio::time::sleep(UPKEEP).await;
+                    metrics.upkeep();
+                }
+            };
+            tokio::select! {
+                served = crate::telemetry::server::serve(listener, health, metrics.clone(), ending) => {
+                    served.map_err(|error| format!("the status page ended: {error}"))
+                }
+                () = upkeep => Ok(()),
+            }
+        }
+    }
+}
+
+/// How often the recorder folds what histograms have gathered.
+#[cfg(feature = "status")]
+const UPKEEP: Duration = Duration::from_secs(5);
+
+/// A source's task: passes on what it announces.
+pub(super) async fn announce(
+    name: Arc<str>,
+    mut source: Box<dyn Source>,
+    events: mpsc::Sender<Happened>,
+) -> Result<(), String> {
+    let mut backoff = Backoff::new(0);
+    loop {
+        let happened = tokio::select! {
+            announced = source.next() => match announced {
+                Ok(Some(event)) => {
+                    backoff = Backoff::new(0);
+                    Happened::Shard(event, Arc::clone(&name))
+                }
+                Ok(None) => Happened::SourceDone,
+                Err(SourceError::Retry(reason)) => {
+                    tracing::warn!(source = %name, reason, "the source cannot list its shards; it is tried again");
+                    tokio::time::sleep(backoff.next()).await;
+                    continue;
+                }
+                Err(SourceError::Fatal(reason)) => Happened::Failed(format!("source `{name}`: {reason}")),
+            },
+            () = events.closed() => return Ok(()),
+        };
+        let last = matches!(happened, Happened::SourceDone | Happened::Failed(_));
+        if events.send(happened).await.is_err() || last {
+            return Ok(());
+        }
+    }
+}
+
+/// The store's task: commits one set of states after the other, each until it is remembered.
+pub(super) async fn commit_all(
+    mut store: Box<dyn CheckpointStore>,
+    mut commits: mpsc::Receiver<Vec<(LaneKey, LaneState)>>,
+    events: mpsc::Sender<Happened>,
+) -> Result<(), String> {
+    let seconds = CoreMetrics::new().checkpoint_commit_seconds;
+    while let Some(states) = commits.recv().await {
+        let mut backoff = Backoff::new(1);
+        let began = Instant::now();
+        loop {
+            let happened = match store.commit(states.clone()).await {
+                Ok(()) => Happened::Committed,
+                Err(StoreError::Retry(reason)) => Happened::StoreDown(reason),
+                Err(StoreError::Fenced(reason)) => Happened::Failed(reason),
+            };
+            let again = matches!(happened, Happened::StoreDown(_));
+            if events.send(happened).await.is_err() {
+                return Ok(());
+            }
+            if !again {
+                break;
+            }
+            tokio::time::sleep(backoff.next()).await;
+        }
+        seconds.record(began.elapsed().as_secs_f64());
+    }
+    Ok(())
+}
