@@ -198,7 +198,7 @@ impl FileInventory {
 
 fn apply(look: Look, inventory: &Inventory) {
     match look {
-        Look::Unchanged => {}
+        Look::Unchanged => inventory.confirm(),
         Look::Loaded(snapshot) => {
             tracing::info!(connections = snapshot.connections.len(), "inventory loaded");
             inventory.swap(*snapshot);

@@ -14,10 +14,12 @@ pub mod overlay;
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use ipnet::IpNet;
+use tokio::time::Instant;
 
 pub use answers::{AnswerError, Answers};
 pub use file::{FileInventory, InventoryError};
@@ -93,15 +95,22 @@ pub struct Snapshot {
 }
 
 /// The current snapshot, swapped by a loader.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Inventory {
     current: ArcSwap<Snapshot>,
+    confirmed: Mutex<Instant>,
+}
+
+impl Default for Inventory {
+    fn default() -> Self {
+        Inventory::new(Snapshot::default())
+    }
 }
 
 impl Inventory {
     /// An inventory that begins with `snapshot`.
     pub fn new(snapshot: Snapshot) -> Self {
-        Inventory { current: ArcSwap::from_pointee(snapshot) }
+        Inventory { current: ArcSwap::from_pointee(snapshot), confirmed: Mutex::new(Instant::now()) }
     }
 
     /// The snapshot of now; hold it for one piece of work, not longer.
@@ -111,7 +120,20 @@ impl Inventory {
 
     /// Replaces the snapshot.
     pub fn swap(&self, snapshot: Snapshot) {
+        if !snapshot.stale {
+            self.confirm();
+        }
         self.current.store(Arc::new(snapshot));
+    }
+
+    /// The loader has found the snapshot to be still true.
+    pub fn confirm(&self) {
+        *self.confirmed.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+    }
+
+    /// How long ago the snapshot was last known to be true.
+    pub fn age(&self) -> Duration {
+        self.confirmed.lock().unwrap_or_else(PoisonError::into_inner).elapsed()
     }
 }
 

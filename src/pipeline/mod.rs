@@ -321,6 +321,7 @@ impl Engine {
         lanes("open").set(load.lanes as f64);
         self.core_metrics.checkpoint_age_seconds.set(self.last_commit.elapsed().as_secs_f64());
         self.core_metrics.inventory_connections.set(self.inventory.snapshot().connections.len() as f64);
+        self.core_metrics.inventory_age_seconds.set(self.inventory.age().as_secs_f64());
         for (index, (metrics, account)) in self.sink_metrics.iter().zip(self.dispatcher.accounts()).enumerate() {
             metrics.open_records.set(load.open_records.get(index).copied().unwrap_or(0) as f64);
             metrics.delivered.absolute(account.settled);

@@ -103,9 +103,10 @@ fn advice(what: &str, path: &Path, error: &io::Error) -> String {
         io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
             "make it writable for this user, or choose another `path`"
         }
-        io::ErrorKind::NotADirectory | io::ErrorKind::IsADirectory | io::ErrorKind::AlreadyExists => {
-            "choose another `path`"
-        }
+        io::ErrorKind::NotFound
+        | io::ErrorKind::NotADirectory
+        | io::ErrorKind::IsADirectory
+        | io::ErrorKind::AlreadyExists => "choose another `path`",
         _ => "check the disk",
     };
     format!("`{}` cannot be {what}: {error}; {remedy}", path.display())
