@@ -179,7 +179,8 @@ words! {
 }
 
 words! {
-    /// What happened. Closed per kind: `docs` and golden tests share the table in `normalize::table`.
+    /// What happened. Before the colon stand the kinds that it occurs with; the event reference has the table of
+    /// messages and their actions.
     Action {
         /// bgp.session: the session reached Established.
         Established = "established",
@@ -211,7 +212,7 @@ words! {
         AttributesReceived = "attributes_received",
         /// bgp.route: the peer advertised a prefix.
         Advertised = "advertised",
-        /// bgp.route: the peer changed a prefix's attributes.
+        /// bgp.route, alert: the peer changed a prefix's attributes; a finding changed while it lasts.
         Updated = "updated",
         /// bgp.route: the peer withdrew a prefix.
         Withdrawn = "withdrawn",
@@ -253,7 +254,8 @@ words! {
         Opened = "opened",
         /// alert: a finding ended.
         Closed = "closed",
-        /// A message that AWS documents nowhere; its text is in `summary` and `raw`.
+        /// bgp.session, bgp.route, bfd.session, ike: a message that AWS documents nowhere; its text is in `summary`
+        /// and `raw`.
         Other = "other",
     }
 }
@@ -747,12 +749,12 @@ pub struct Origin<'a> {
     pub index: u32,
 }
 
-/// An IP address in text, for the schema.
+/// IP address in text, canonical
 #[derive(JsonSchema)]
 #[expect(dead_code, reason = "only its schema is used")]
 struct IpAddrText(#[schemars(description = "IPv4 or IPv6 address, canonical")] String);
 
-/// A prefix in text, for the schema.
+/// Prefix in CIDR notation, canonical
 #[derive(JsonSchema)]
 #[expect(dead_code, reason = "only its schema is used")]
 struct PrefixText(#[schemars(description = "IPv4 or IPv6 prefix in CIDR notation, canonical")] String);

@@ -1,10 +1,13 @@
-//! The JSON Schema of an event (`tunnelog schema event`) and the references for people.
+//! The JSON Schemas of what the program writes, events and dead letters, and the references for people.
 //!
 //! Everything in `schemas/` is made here and in `config::config_schema`, from the types; `tests/schemas.rs`
 //! checks that it is fresh. `$id`s are names, nothing is fetched from them.
 
+use schemars::JsonSchema;
+use schemars::generate::SchemaSettings;
 use serde_json::{Value, json};
 
+use crate::encode::{DeadLetter, dead_letter};
 use crate::event::{Event, SCHEMA};
 
 mod reference;
@@ -16,45 +19,39 @@ pub use reference::{config_reference, event_reference};
 /// It leaves `additionalProperties` open: the option `constants` of the `json` format adds strings at the
 /// top level, and later versions of the same number may add fields.
 pub fn event_schema() -> Value {
-    let mut schema = schemars::schema_for!(Event<'static>).to_value();
-    if let Some(root) = schema.as_object_mut() {
-        root.insert("$id".into(), json!("https://tunnelog.dev/schemas/event/1"));
-        root.insert("title".into(), json!("tunnelog event"));
-        root.insert(
-            "description".into(),
-            json!(
-                "One event. The option `constants` of the `json` format adds fields of type string at the top level; \
-                 a later program may add fields under the same schema name."
-            ),
-        );
-    }
-    if let Some(name) = schema.pointer_mut("/properties/schema").and_then(Value::as_object_mut) {
-        name.insert("const".into(), json!(SCHEMA));
-    }
+    let description = "One event. The option `constants` of the `json` format adds fields of type string at the top \
+                       level; a later program may add fields under the same schema name.";
+    let mut schema = written::<Event<'static>>("event", SCHEMA, description);
     if let Some(provider) = schema.pointer_mut("/$defs/Cloud/properties/provider").and_then(Value::as_object_mut) {
         provider.insert("const".into(), json!("aws"));
     }
-    absent_instead_of_null(&mut schema);
-    absent_when_empty(&mut schema);
     schema
 }
 
-/// Fields that `event.rs` leaves out when they are empty; schemars sees only that they are no `Option`.
-/// A test writes the smallest event and holds it against the schema.
-const LEFT_OUT_WHEN_EMPTY: [(&str, &[&str]); 2] = [
-    ("/required", &["problems"]),
-    ("/$defs/Log/required", &["group_name", "stream_name", "event_id", "owner_account_id"]),
-];
-
-fn absent_when_empty(schema: &mut Value) {
-    for (pointer, fields) in LEFT_OUT_WHEN_EMPTY {
-        if let Some(required) = schema.pointer_mut(pointer).and_then(Value::as_array_mut) {
-            required.retain(|name| !fields.iter().any(|field| name == field));
-        }
-    }
+/// The schema of a dead letter.
+pub fn dead_letter_schema() -> Value {
+    let description = "What could not be read, or what a sink refused for good, with its original bytes. \
+                       `tunnelog replay` takes it back.";
+    written::<DeadLetter>("dead-letter", dead_letter::SCHEMA, description)
 }
 
-/// Optional fields are left out of an event, never `null`; the schema says so.
+/// The schema of what the program writes as `T`: a field that it may leave out is not required.
+fn written<T: JsonSchema>(name: &str, version: &str, description: &str) -> Value {
+    let settings = SchemaSettings::draft2020_12().for_serialize();
+    let mut schema = settings.into_generator().into_root_schema_for::<T>().to_value();
+    if let Some(root) = schema.as_object_mut() {
+        root.insert("$id".into(), json!(format!("https://tunnelog.dev/schemas/{name}/1")));
+        root.insert("title".into(), json!(format!("tunnelog {}", name.replace('-', " "))));
+        root.insert("description".into(), json!(description));
+    }
+    if let Some(field) = schema.pointer_mut("/properties/schema").and_then(Value::as_object_mut) {
+        field.insert("const".into(), json!(version));
+    }
+    absent_instead_of_null(&mut schema);
+    schema
+}
+
+/// Optional fields are left out, never `null`; the schema says so.
 fn absent_instead_of_null(schema: &mut Value) {
     match schema {
         Value::Object(map) => {

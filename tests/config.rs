@@ -191,21 +191,49 @@ fn what_is_no_yaml_or_too_much_of_it_is_said_clearly() {
     check_message("- a\n", "found a list");
     check_message("just text\n", "found `just text`");
     check_message("? [a]\n: b\n", "a key must be a name");
-    check_message(&"- ".repeat(100_000), "too deeply");
-    check_message(&"[".repeat(100_000), "broken YAML");
-    check_message(&format!("a:\n{}b: c\n", " ".repeat(5000)), "too deeply");
+    check_message("a: &x b\n", "anchors are not supported");
     check_message(&format!("a: {}\n", "b".repeat(1 << 20)), "larger than 1024 KiB");
     check_message("sinks: {a: {file: {path: ${X}}}}\n", "a variable needs quotes");
 }
 
 #[test]
-fn an_alias_bomb_costs_nothing() {
+fn twenty_thousand_levels_are_refused_without_a_crash() {
+    // An eighth of what a thread of ours has, and less than the levels would take if anything recursed.
+    let small = std::thread::Builder::new().stack_size(256 * 1024);
+    let job = small.spawn(|| {
+        for level in ["- ", "? ", "[", "{a: ", "[\n", "{a:\n", "{? ", "- ? "] {
+            check_message(&level.repeat(20_000), "nested too deeply");
+        }
+        // Indentation makes these larger than a pipeline file may be: as deep as one can be.
+        for level in ["a:\n", "-\n", "?\n"] {
+            let text: String = (0..1400).map(|depth| format!("{}{level}", " ".repeat(depth))).collect();
+            check_message(&text, "nested too deeply");
+        }
+    });
+    job.unwrap().join().unwrap();
+}
+
+#[test]
+fn an_alias_bomb_is_refused_and_costs_nothing() {
     let mut text = String::from("a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n");
     for level in 1..12 {
         let items = vec![format!("*a{}", level - 1); 10].join(", ");
         text.push_str(&format!("a{level}: &a{level} [{items}]\n"));
     }
-    assert!(problems(&text).count(Level::Error) > 0);
+    let found = problems(&text);
+    for (message, count) in [("anchors are not supported", 12), ("aliases are not supported", 110)] {
+        assert_eq!(found.list.iter().filter(|problem| problem.message == message).count(), count, "{found}");
+    }
+}
+
+#[test]
+fn of_very_many_problems_on_one_long_line_the_first_are_shown() {
+    let aliases = format!("a: &a [x]\nb: [{}]\n", "*a,".repeat(100_000));
+    let keys: String = (0..20_000).map(|key| format!("k{key}: 1, ")).collect();
+    for text in [aliases, format!("{{{keys}}}\n")] {
+        let found = problems(&text).to_string();
+        assert!(found.contains("more problems are not shown") && found.len() < 100_000, "{}", found.len());
+    }
 }
 
 #[test]
@@ -214,7 +242,7 @@ fn every_duplicate_key_is_reported_and_none_wins_silently() {
         problems(&format!("{SOURCES}name: a\nname: b\nsinks: {{x: {{console: }}}}\n\"name\": c\nsinks: {{}}\n"));
     let text = found.to_string();
     assert_eq!(text.matches("is set twice").count(), 3, "{text}");
-    assert!(text.contains("`sinks` is set twice") && text.contains("first set in line 2"), "{text}");
+    assert!(text.contains("`sinks` is set twice") && text.contains("first set in line 2, column 1"), "{text}");
 }
 
 #[test]

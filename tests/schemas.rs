@@ -5,9 +5,11 @@
 use std::path::Path;
 
 use serde_json::Value;
-use tunnelog::config::config_schema;
+use tunnelog::config::{config_schema, kinds_of};
+use tunnelog::encode::DeadLetter;
 use tunnelog::event::{Action, Cloud, Event, EventId, Kind, Log, Millis, SCHEMA, Severity};
-use tunnelog::schema::{config_reference, event_reference, event_schema};
+use tunnelog::schema::{config_reference, dead_letter_schema, event_reference, event_schema};
+use tunnelog::source::{Position, Record, ShardId};
 
 fn check(name: &str, text: &str) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("schemas").join(name);
@@ -27,13 +29,14 @@ fn pretty(schema: &Value) -> String {
 fn the_schemas_and_references_are_fresh() {
     check("config.schema.json", &pretty(&config_schema()));
     check("event.schema.json", &pretty(&event_schema()));
+    check("dead-letter.schema.json", &pretty(&dead_letter_schema()));
     check("config.md", &config_reference());
     check("event.md", &event_reference());
 }
 
 #[test]
 fn every_reference_points_to_a_definition() {
-    for schema in [config_schema(), event_schema()] {
+    for schema in [config_schema(), event_schema(), dead_letter_schema()] {
         let mut pointers = Vec::new();
         collect(&schema, "$ref", &mut pointers);
         assert!(!pointers.is_empty());
@@ -55,8 +58,10 @@ fn every_field_has_a_meaning() {
 }
 
 #[test]
-fn an_optional_field_of_an_event_is_absent_and_never_null() {
-    assert!(!event_schema().to_string().contains("\"null\""));
+fn an_optional_field_is_absent_and_never_null() {
+    for schema in [event_schema(), dead_letter_schema()] {
+        assert!(!schema.to_string().contains("\"null\""));
+    }
 }
 
 /// The part of JSON Schema that the event's schema uses, so that golden events can be held against it.
@@ -151,6 +156,47 @@ fn the_smallest_event_that_the_program_writes_fits_the_schema() {
     let schema = event_schema();
     let written = serde_json::to_value(&event).unwrap();
     assert_eq!(fits(&schema, &schema, &written, ""), Vec::<String>::new());
+}
+
+#[test]
+fn the_dead_letters_that_the_program_writes_fit_the_schema() {
+    let schema = dead_letter_schema();
+    let smallest = DeadLetter {
+        schema: tunnelog::encode::dead_letter::SCHEMA.into(),
+        id: EventId(1),
+        reason: "not_json".into(),
+        detail: String::new(),
+        observed: None,
+        origin: None,
+        sink: None,
+        event_id: None,
+        size: 0,
+        data: bytes::Bytes::new(),
+    };
+    let shard = ShardId { source: "a".into(), stream: "b".into(), stream_created: "1".into(), shard: "0".into() };
+    let record = Record { position: Position::from(1), arrival: Some(Millis(0)), data: "x".into() };
+    let of_record = DeadLetter::of_record(&shard, &record, "not_json", "no JSON");
+    let refused = DeadLetter { sink: Some("siem".into()), event_id: Some(EventId(2)), ..of_record.clone() };
+    for letter in [smallest, of_record, refused] {
+        let mut line = Vec::new();
+        letter.encode(&mut line);
+        let mut written: Value = serde_json::from_slice(&line).unwrap();
+        assert_eq!(fits(&schema, &schema, &written, ""), Vec::<String>::new());
+        written.as_object_mut().unwrap().remove("data");
+        assert_eq!(fits(&schema, &schema, &written, "").len(), 1);
+    }
+}
+
+#[test]
+fn the_meaning_of_an_action_begins_with_its_kinds() {
+    let schema = event_schema();
+    let words = schema["$defs"]["Action"]["oneOf"].as_array().unwrap();
+    assert_eq!(words.len(), Action::ALL.len());
+    for (action, word) in Action::ALL.iter().zip(words) {
+        let kinds: Vec<_> = kinds_of(*action).iter().map(Kind::to_string).collect();
+        let meaning = word["description"].as_str().unwrap();
+        assert!(meaning.starts_with(&format!("{}: ", kinds.join(", "))), "{action}: {meaning}");
+    }
 }
 
 #[test]

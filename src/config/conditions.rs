@@ -1,4 +1,6 @@
 //! Which action can occur with which kind: a condition that asks for another pair can never be met.
+//!
+//! The one list of these pairs; tests hold `normalize::table` and the documentation of [`Action`] against it.
 
 use crate::event::{Action, Kind};
 
@@ -21,7 +23,8 @@ pub fn kinds_of(action: Action) -> &'static [Kind] {
         | Action::AttributesReceived => &[BgpSession],
         Action::Down => &[BgpSession, BfdSession],
         Action::Up => &[BfdSession],
-        Action::Advertised | Action::Updated | Action::Withdrawn | Action::Rejected => &[BgpRoute],
+        Action::Advertised | Action::Withdrawn | Action::Rejected => &[BgpRoute],
+        Action::Updated => &[BgpRoute, Alert],
         Action::DpdTimeout
         | Action::PeerUnresponsive
         | Action::PskMismatch

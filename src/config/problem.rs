@@ -134,18 +134,25 @@ pub fn count_line(problems: &[Problem]) -> String {
     if parts.is_empty() { "no problems".into() } else { parts.join(", ") }
 }
 
+/// Problems of one file that are kept: nobody reads more, and a megabyte of aliases must not become a
+/// gigabyte of complaints.
+const MOST: usize = 200;
+
 /// Collects problems and gives them their lines.
 #[derive(Debug)]
 pub(crate) struct Report<'a> {
     file: &'a str,
     lines: Vec<&'a str>,
+    /// At most [`MOST`], and then one more that each further one replaces.
     problems: Vec<Problem>,
+    /// How many problems there are beyond [`MOST`], and the worst level among them.
+    surplus: Option<(usize, Level)>,
 }
 
 impl<'a> Report<'a> {
     /// For the file of this name and text.
     pub(crate) fn new(file: &'a str, text: &'a str) -> Self {
-        Report { file, lines: split_lines(text), problems: Vec::new() }
+        Report { file, lines: split_lines(text), problems: Vec::new(), surplus: None }
     }
 
     /// Adds an error; notes are added to what is returned.
@@ -182,26 +189,38 @@ impl<'a> Report<'a> {
 
     /// Whether anything was found that keeps the pipeline from starting.
     pub(crate) fn has_errors(&self) -> bool {
-        self.problems.iter().any(|problem| problem.level == Level::Error)
+        let surplus = self.surplus.map(|(_, worst)| worst);
+        self.problems.iter().map(|problem| problem.level).chain(surplus).any(|level| level == Level::Error)
     }
 
     /// Everything that was found, in the order of the file.
     pub(crate) fn finish(mut self) -> Vec<Problem> {
+        self.problems.truncate(MOST);
         self.problems.sort_by_key(|problem| problem.place.as_ref().map(|place| (place.line, place.column)));
+        if let Some((count, worst)) = self.surplus {
+            let mut rest = self.problem(worst, format!("{count} more problems are not shown"));
+            rest.note("correct these first");
+            self.problems.push(rest);
+        }
         self.problems
     }
 
+    fn problem(&self, level: Level, message: String) -> Problem {
+        let file = self.file.to_string();
+        Problem { level, message, file, place: None, path: String::new(), notes: Vec::new() }
+    }
+
     fn add(&mut self, level: Level, span: Option<Span>, path: &Path, message: String) -> &mut Problem {
-        let place = span.map(|span| place_of(span, self.line(span.start.line)));
-        let index = self.problems.len();
-        self.problems.push(Problem {
-            level,
-            message,
-            file: self.file.to_string(),
-            place,
-            path: path.to_string(),
-            notes: Vec::new(),
-        });
+        let mut problem = self.problem(level, message);
+        let index = self.problems.len().min(MOST);
+        if index < MOST {
+            problem.place = span.map(|span| place_of(span, self.line(span.start.line)));
+            problem.path = path.to_string();
+        } else {
+            self.surplus = Some(self.surplus.map_or((1, level), |(count, worst)| (count + 1, worst.min(level))));
+            self.problems.truncate(MOST);
+        }
+        self.problems.push(problem);
         &mut self.problems[index]
     }
 }
@@ -281,6 +300,21 @@ mod tests {
         let place = place_of(span, &line);
         assert_eq!(place.excerpt.chars().count(), EXCERPT);
         assert_eq!(place.excerpt.chars().nth(place.offset), Some('X'));
+    }
+
+    #[test]
+    fn of_very_many_problems_the_first_are_kept_and_the_others_counted() {
+        let mut report = Report::new("f", "a: 1");
+        for _ in 0..MOST + 2 {
+            report.warning(Span::of_columns(1, 1, 2), &Path::default(), "x").note("y");
+        }
+        assert!(!report.has_errors());
+        report.error(Span::of_columns(1, 1, 2), &Path::default(), "x").note("y");
+        assert!(report.has_errors(), "an error that is not shown counts");
+        let problems = report.finish();
+        assert_eq!(problems.len(), MOST + 1);
+        let last = problems.last().map(|problem| (problem.level, problem.message.as_str()));
+        assert_eq!(last, Some((Level::Error, "3 more problems are not shown")));
     }
 
     #[test]

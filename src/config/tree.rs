@@ -26,7 +26,7 @@ impl Span {
     }
 }
 
-/// A value of the file.
+/// A value of the file. `yaml` bounds how deep these nest, so that walking and freeing them may recurse.
 #[derive(Clone, Debug)]
 pub(crate) struct Node {
     pub(crate) span: Span,
@@ -82,13 +82,21 @@ impl Scalar {
         if let Ok(number) = text.strip_prefix('+').unwrap_or(text).parse::<i128>() {
             return Typed::Whole(number);
         }
-        match saphyr::Scalar::parse_from_cow(text.into()) {
-            saphyr::Scalar::Null => Typed::Null,
-            _ if text.is_empty() => Typed::Null,
-            saphyr::Scalar::Boolean(value) => Typed::Bool(value),
-            saphyr::Scalar::Integer(value) => Typed::Whole(value.into()),
-            saphyr::Scalar::FloatingPoint(value) => Typed::Float(value.into_inner()),
-            saphyr::Scalar::String(_) => Typed::Text(&self.text),
+        match text {
+            "" | "~" | "null" | "Null" | "NULL" => return Typed::Null,
+            "true" | "True" | "TRUE" => return Typed::Bool(true),
+            "false" | "False" | "FALSE" => return Typed::Bool(false),
+            _ => {}
+        }
+        let radix = |prefix, radix| i128::from_str_radix(text.strip_prefix(prefix)?, radix).ok();
+        if let Some(number) = radix("0x", 16).or_else(|| radix("0o", 8)) {
+            return Typed::Whole(number);
+        }
+        // Rust also takes `inf` and `nan`, which YAML writes `.inf` and `.nan`; no field wants either.
+        let like_a_float = |c: char| c.is_ascii_digit() || matches!(c, '.' | 'e' | 'E' | '+' | '-');
+        match text.parse() {
+            Ok(number) if text.chars().all(like_a_float) => Typed::Float(number),
+            _ => Typed::Text(&self.text),
         }
     }
 
@@ -212,12 +220,19 @@ mod tests {
         check("18446744073709551615", true, Typed::Whole(u64::MAX.into()));
         check("0x1f", true, Typed::Whole(31));
         check("-3", true, Typed::Whole(-3));
+        check("0o17", true, Typed::Whole(15));
+        check("0x", true, Typed::Text("0x"));
         check("1.5", true, Typed::Float(1.5));
+        check("-1e3", true, Typed::Float(-1000.0));
+        check("1.5.0", true, Typed::Text("1.5.0"));
+        check("e", true, Typed::Text("e"));
+        check("inf", true, Typed::Text("inf"));
         check("true", true, Typed::Bool(true));
         check("yes", true, Typed::Text("yes"));
         check("", true, Typed::Null);
         check("", false, Typed::Text(""));
         check("~", true, Typed::Null);
+        check("null", true, Typed::Null);
         check("64MiB", true, Typed::Text("64MiB"));
     }
 

@@ -346,7 +346,7 @@ impl Default for Checkpoint {
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Limits {
-    /// A record's size after decompression. A larger one (a gzip bomb) becomes a dead letter.
+    /// A record's size after decompression, 1MiB to 256MiB. A larger one (a gzip bomb) becomes a dead letter.
     pub record: Size,
     /// Records that may be open in one lane (read, not yet settled) before reading waits.
     #[schemars(range(min = 1000, max = 10_000_000))]

@@ -13,11 +13,15 @@ use super::problem::{Level, Problem, Report, nearest};
 use super::tree::{Node, Path};
 use super::types::{Condition, FileSink, Format, FormatName, JsonOptions, Sink, Source};
 use super::units::{Duration, Size};
+use crate::encode::JsonFormat;
 
 /// Shortest time between two commits: each is a sync of the disk.
 const SHORTEST_INTERVAL: Duration = Duration(std::time::Duration::from_millis(100));
 /// A record may hold this much after decompression (FACTS: a subscription batch of 1 MiB).
 const SMALLEST_RECORD: Size = Size::mib(1);
+/// Offsets into encoded items have 32 bits: 256 MiB, each byte at most 6 in JSON (`\u0000`), stay below 4 GiB.
+const LARGEST_RECORD: Size = Size::mib(256);
+const _: () = assert!(LARGEST_RECORD.0 * 6 < u32::MAX as u64);
 /// Below this a file sink would make a file for every few events.
 const SMALLEST_ROTATE: Size = Size(4 * 1024);
 
@@ -200,9 +204,8 @@ impl Check<'_, '_, '_> {
     }
 
     fn constants(&mut self, path: &Path, json: &JsonOptions) {
-        let schema = crate::schema::event_schema();
         for name in json.constants.keys() {
-            if schema.pointer(&format!("/properties/{name}")).is_some() {
+            if JsonFormat::RESERVED.contains(&name.as_str()) {
                 let path = path.key(name);
                 let message = format!("the event has a field `{name}` of its own");
                 self.report.error(self.tree.find_key(&path), &path, message).note("choose another name");
@@ -265,6 +268,22 @@ impl Check<'_, '_, '_> {
                 ["every event passes such a condition and is counted", "add `enrich` with file, simulated or overlay"];
             self.add(Level::Warning, path, "no inventory says what tags a connection has".into(), &notes);
         }
+        // The columns of an overlay are tags too, and are known only when it is read.
+        if inventory && enrich.overlay.is_none() {
+            condition.tag.keys().for_each(|tag| self.carried(&path.key(tag), tag));
+        }
+    }
+
+    /// A tag that events do not carry: the condition is never met where the inventory knows the connection.
+    fn carried(&mut self, path: &Path, tag: &str) {
+        let carried = &self.loaded.pipeline.enrich.tags;
+        if tag == "Name" || carried.iter().any(|other| other == tag) || self.report.touches(&path.to_string()) {
+            return;
+        }
+        let message = format!("events do not carry the tag `{tag}`: it is not in `enrich.tags`");
+        let problem = self.report.warning(self.tree.find_key(path), path, message);
+        problem.note("no event of a connection that the inventory knows meets this condition");
+        problem.note(format!("add `{tag}` to `enrich.tags`, or an `enrich.overlay` with that column"));
     }
 
     fn account(&mut self, path: &Path, account: &str) {
@@ -292,6 +311,10 @@ impl Check<'_, '_, '_> {
         if pipeline.limits.record < SMALLEST_RECORD {
             let notes = [&*format!("at least {SMALLEST_RECORD}: CloudWatch's own batches reach that")];
             self.error(&Path::of(&["limits", "record"]), "ordinary records would become dead letters", &notes);
+        }
+        if pipeline.limits.record > LARGEST_RECORD {
+            let notes = [&*format!("at most {LARGEST_RECORD}: its events must stay below 4 GiB once they are encoded")];
+            self.error(&Path::of(&["limits", "record"]), "a larger record than the program can hold", &notes);
         }
     }
 

@@ -1,75 +1,59 @@
 //! Text to [`tree`](super::tree): the only file that knows the YAML library.
 //!
-//! What the library leaves out is done here: how a scalar was written (read off the source at its place),
-//! all duplicate keys instead of the first, and a bound on nesting (the library recurses over its tree
-//! when it frees it). Anchors, aliases, merge keys and tags are refused: a pipeline file says what it means
+//! The library gives events, one after the other; the tree is built from them on a stack of our own. That
+//! bounds nesting before anything recursive (the walk, the tree's own drop) can meet it, and finds every
+//! duplicate key. Anchors, aliases, merge keys and tags are refused: a pipeline file says what it means
 //! where it means it, and an alias could make a small file large.
 
-use saphyr::{LoadableYamlNode, MarkedYaml, Marker, ScanError, YamlData};
+use std::collections::HashMap;
+use std::mem;
+
+use saphyr_parser::{Event, Marker, Parser, ScalarStyle, ScanError};
 
 use super::problem::Report;
 use super::tree::{Data, Key, Mark, Node, Path, Scalar, Span};
 
-/// Deepest indentation in columns, and most `- ` or `? ` on one line. A block collection nests by one of the
-/// two, and the library bounds `[` and `{` at 255; so a tree has at most 128 + 64 + 255 levels.
-const DEEPEST_INDENT: usize = 128;
-const MOST_INLINE: usize = 64;
-
-/// How many duplicate keys are looked for; each costs a parse.
-const MOST_DUPLICATES: usize = 20;
-
-/// First of the characters that stand in for the first letter of a duplicate key (a private use area).
-const STAND_IN: u32 = 0xE000;
+/// Deepest nesting of mappings and lists; the deepest field of a pipeline file is in the sixth.
+const DEEPEST: usize = 64;
 
 /// Reads one document; `None` when the text is no YAML, which is then in the report.
 pub(crate) fn read(text: &str, report: &mut Report<'_>) -> Option<Node> {
-    if let Some(line) = too_deep(text) {
-        let message = "nested or indented too deeply to be a pipeline file";
-        report
-            .error(Span::of_columns(line, 1, 2), &Path::default(), message)
-            .note(format!("at most {DEEPEST_INDENT} columns of indentation and {MOST_INLINE} list items on one line"));
-        return None;
-    }
-    let mut source = Source { original: text.chars().collect(), duplicates: Vec::new() };
-    let documents = match source.parse() {
-        Ok(documents) => documents,
-        Err(error) => {
-            broken(&error, report);
-            return None;
+    let mut builder = Builder { report, open: Vec::new(), root: None };
+    for event in Parser::new_from_str(text) {
+        let (event, span) = match event {
+            Ok((event, span)) => (event, Span { start: mark(&span.start), end: mark(&span.end) }),
+            Err(error) => {
+                broken(&error, builder.report);
+                return None;
+            }
+        };
+        if matches!(event, Event::DocumentStart(_)) && builder.root.is_some() {
+            let problem = builder.report.error(span, &Path::default(), "a second document begins here");
+            problem
+                .note("a file holds one pipeline: remove the `---`, or put the second pipeline into a file of its own");
+            break;
         }
-    };
-    let mut documents = documents.iter();
-    let Some(first) = documents.next() else {
-        report
-            .error_of_file("the file is empty")
-            .note("a pipeline needs `sources` and `sinks`; `pipelines/quickstart.yaml` is a good beginning");
-        return None;
-    };
-    if let Some(second) = documents.next() {
-        let line = second.span.start.line().max(1);
-        report
-            .error(Span::of_columns(line, 1, 2), &Path::default(), "a second document begins before this line")
-            .note("a file holds one pipeline: remove the `---`, or put the second pipeline into a file of its own");
+        builder.event(event, span).ok()?;
     }
-    Some(source.node(first, &Path::default(), report))
+    if builder.root.is_none() {
+        let problem = builder.report.error_of_file("the file is empty");
+        problem.note("a pipeline needs `sources` and `sinks`; `pipelines/quickstart.yaml` is a good beginning");
+    }
+    builder.root
 }
 
-/// The first line that could nest deeper than the bound.
-fn too_deep(text: &str) -> Option<usize> {
-    let deep = |line: &str| {
-        let indent = line.chars().take_while(|c| matches!(c, ' ' | '\t')).count();
-        let inline = line.matches("- ").count().max(line.matches("? ").count());
-        let blank_or_comment = line.trim_start().is_empty() || line.trim_start().starts_with('#');
-        !blank_or_comment && (indent > DEEPEST_INDENT || inline > MOST_INLINE)
-    };
-    text.split('\n').position(|line| line.split('\r').any(deep)).map(|index| index + 1)
-}
-
-/// A scan error as a problem, with the remedy for the usual reasons.
+/// A scan error as a problem, with the remedy for the usual reasons. The library has no kinds of error: its
+/// words choose the remedy, never what happens.
 fn broken(error: &ScanError, report: &mut Report<'_>) {
     let start = mark(error.marker());
     let line = report.line(start.line);
     let info = error.info();
+    let span = Span { start, end: Mark { line: start.line, column: start.column + 1 } };
+    if info.contains("recursion limit") {
+        // Brackets within a line are read ahead: the library's own bound comes first.
+        too_deep(span, report);
+        return;
+    }
     let remedy = if info.contains("tab") || line.trim_start_matches(' ').starts_with('\t') {
         "indent with spaces: YAML allows no tabs there"
     } else if info.contains("flow") && line.contains("${") {
@@ -85,150 +69,166 @@ fn broken(error: &ScanError, report: &mut Report<'_>) {
     } else {
         "check the indentation, the quotes and the brackets here and on the line above"
     };
-    let span = Span { start, end: Mark { line: start.line, column: start.column + 1 } };
     report.error(span, &Path::default(), format!("broken YAML: {info}")).note(remedy);
+}
+
+fn too_deep(span: Span, report: &mut Report<'_>) {
+    let message = "nested too deeply to be a pipeline file";
+    let problem = report.error(span, &Path::default(), message);
+    problem.note(format!("mappings and lists may nest {DEEPEST} levels deep: check the indentation and the brackets"));
 }
 
 fn mark(marker: &Marker) -> Mark {
     Mark { line: marker.line().max(1), column: marker.col() + 1 }
 }
 
-/// The text by characters, as the library counts them.
-struct Source {
-    original: Vec<char>,
-    /// Where the first letters of duplicate keys are; the n-th is parsed as `STAND_IN + n`.
-    duplicates: Vec<usize>,
+/// Builds the tree. A collection goes into its parent when it ends.
+struct Builder<'r, 't> {
+    report: &'r mut Report<'t>,
+    /// The collections that have begun and not ended, outermost first; at most [`DEEPEST`].
+    open: Vec<Open>,
+    root: Option<Node>,
 }
 
-impl Source {
-    /// Parses, setting a stand-in for each duplicate key: the library stops at the first.
-    fn parse(&mut self) -> Result<Vec<MarkedYaml<'static>>, ScanError> {
-        let mut text = self.original.clone();
-        loop {
-            let error = match MarkedYaml::load_from_iter(text.iter().copied()) {
-                Ok(documents) => return Ok(documents),
-                Err(error) => error,
-            };
-            // The library has no kind of error to match on; its version is pinned by Cargo.lock and a test.
-            if !error.info().contains("duplicated key") || self.duplicates.len() == MOST_DUPLICATES {
-                return Err(error);
+/// A collection that has not ended.
+struct Open {
+    start: Mark,
+    /// It has an anchor or a tag: reported, and nothing more is said about it.
+    is_refused: bool,
+    items: Items,
+}
+
+enum Items {
+    List(Vec<Node>),
+    Map {
+        pairs: Vec<(Key, Node)>,
+        /// Where each name was first set.
+        first: HashMap<String, Mark>,
+        next: Next,
+    },
+}
+
+/// What the next node of a mapping is.
+enum Next {
+    Key,
+    Value(Key),
+    /// The value of a key that was refused.
+    Unwanted,
+}
+
+/// The file is nested too deeply; reported.
+struct TooDeep;
+
+impl Builder<'_, '_> {
+    fn event(&mut self, event: Event<'_>, span: Span) -> Result<(), TooDeep> {
+        match event {
+            Event::Scalar(text, style, anchor, tag) => {
+                let is_refused = self.refuses(anchor, tag.is_some(), span);
+                let plain = style == ScalarStyle::Plain;
+                // What is left empty has the place of the `:` or the bracket beside it, which is no value's.
+                let end = if plain && text.is_empty() { span.start } else { span.end };
+                let scalar = Data::Scalar(Scalar { text: text.into_owned(), plain, before: None });
+                let data = if is_refused { Data::Broken } else { scalar };
+                self.put(Node { span: Span { end, ..span }, data });
             }
-            let at = error.marker().index();
-            let at = if matches!(text.get(at), Some('"' | '\'')) { at + 1 } else { at };
-            let stand_in = u32::try_from(self.duplicates.len()).ok().and_then(|n| char::from_u32(STAND_IN + n));
-            match (text.get_mut(at), stand_in) {
-                (Some(letter), Some(stand_in)) if letter.is_alphanumeric() => *letter = stand_in,
-                _ => return Err(error),
+            Event::Alias(_) => {
+                self.unsupported("aliases", "write the value out, or quote it if it is meant to begin with `*`", span);
+                self.put(Node { span, data: Data::Broken });
             }
-            self.duplicates.push(at);
+            Event::SequenceStart(anchor, tag) => {
+                let is_refused = self.refuses(anchor, tag.is_some(), span);
+                self.begin(Open { start: span.start, is_refused, items: Items::List(Vec::new()) }, span)?;
+            }
+            Event::MappingStart(anchor, tag) => {
+                let is_refused = self.refuses(anchor, tag.is_some(), span);
+                let items = Items::Map { pairs: Vec::new(), first: HashMap::new(), next: Next::Key };
+                self.begin(Open { start: span.start, is_refused, items }, span)?;
+            }
+            Event::SequenceEnd | Event::MappingEnd => self.end(span),
+            Event::Nothing | Event::StreamStart | Event::StreamEnd | Event::DocumentStart(_) | Event::DocumentEnd => {}
         }
+        Ok(())
     }
 
-    fn node(&self, yaml: &MarkedYaml<'_>, path: &Path, report: &mut Report<'_>) -> Node {
-        let span = Span { start: mark(&yaml.span.start), end: mark(&yaml.span.end) };
-        let begin = yaml.span.start.index();
-        if let Some((what, instead)) = self.unsupported(yaml, begin) {
-            report.error(span, path, format!("{what} are not supported")).note(instead);
-            return Node { span, data: Data::Broken };
+    /// Whether the node has what a pipeline file may not have, which is then reported.
+    fn refuses(&mut self, anchor: usize, has_tag: bool, span: Span) -> bool {
+        if has_tag {
+            self.unsupported("tags", "leave the `!...` out: types are known from the field", span);
         }
-        let data = match &yaml.data {
-            YamlData::Sequence(items) => Data::List(
-                items.iter().enumerate().map(|(index, item)| self.node(item, &path.index(index), report)).collect(),
-            ),
-            YamlData::Mapping(pairs) => {
-                let mut map = Vec::new();
-                for (key, value) in pairs {
-                    self.pair(key, value, path, &mut map, report);
-                }
-                Data::Map(map)
-            }
-            YamlData::Value(value) => Data::Scalar(self.scalar(value, yaml)),
-            _ => Data::Broken,
+        // The library numbers anchors from 1.
+        if anchor > 0 {
+            self.unsupported("anchors", "quote the value if it is meant to begin with `&`", span);
+        }
+        has_tag || anchor > 0
+    }
+
+    fn unsupported(&mut self, what: &str, instead: &str, span: Span) {
+        self.report.error(span, &self.path(), format!("{what} are not supported")).note(instead);
+    }
+
+    fn begin(&mut self, open: Open, span: Span) -> Result<(), TooDeep> {
+        if self.open.len() == DEEPEST {
+            too_deep(span, self.report);
+            return Err(TooDeep);
+        }
+        self.open.push(open);
+        Ok(())
+    }
+
+    fn end(&mut self, span: Span) {
+        let Some(open) = self.open.pop() else { return };
+        let data = match open.items {
+            _ if open.is_refused => Data::Broken,
+            Items::List(items) => Data::List(items),
+            Items::Map { pairs, .. } => Data::Map(pairs),
         };
-        Node { span, data }
+        self.put(Node { span: Span { start: open.start, end: span.end }, data });
     }
 
-    /// What the place of a node shows that a pipeline file may not have.
-    fn unsupported(&self, yaml: &MarkedYaml<'_>, begin: usize) -> Option<(&'static str, &'static str)> {
-        let tag = ("tags", "leave the `!...` out: types are known from the field");
-        match &yaml.data {
-            YamlData::Tagged(..) | YamlData::BadValue => return Some(tag),
-            YamlData::Value(saphyr::Scalar::String(_)) if self.is_block(begin) => return None,
-            _ => {}
-        }
-        if yaml.span.start == yaml.span.end {
-            return None;
-        }
-        match (self.original.get(begin), &yaml.data) {
-            (Some('*'), _) => Some(("aliases", "write the value out, or quote it if it is meant to begin with `*`")),
-            (Some('!'), YamlData::Value(_)) => Some(tag),
-            (Some('&'), YamlData::Value(_)) => Some(("anchors", "quote the value if it is meant to begin with `&`")),
-            _ => None,
+    /// A node that is complete goes into the innermost open collection.
+    fn put(&mut self, node: Node) {
+        match self.open.last_mut().map(|open| &mut open.items) {
+            None => self.root = Some(node),
+            Some(Items::List(items)) => items.push(node),
+            Some(Items::Map { pairs, next, .. }) => match mem::replace(next, Next::Key) {
+                Next::Key => self.key(node),
+                Next::Value(key) => pairs.push((key, node)),
+                Next::Unwanted => {}
+            },
         }
     }
 
-    fn pair(
-        &self,
-        key: &MarkedYaml<'_>,
-        value: &MarkedYaml<'_>,
-        path: &Path,
-        map: &mut Vec<(Key, Node)>,
-        report: &mut Report<'_>,
-    ) {
-        let span = Span { start: mark(&key.span.start), end: mark(&key.span.end) };
-        let (begin, end) = (key.span.start.index(), key.span.end.index());
-        let YamlData::Value(scalar) = &key.data else {
-            report.error(span, path, "a key must be a name").note("write `name: value`");
-            return;
+    /// A key of the innermost mapping: what comes next is its value.
+    fn key(&mut self, node: Node) {
+        let (span, path) = (node.span, self.path());
+        let Some(Open { items: Items::Map { first, next, .. }, .. }) = self.open.last_mut() else { return };
+        *next = Next::Unwanted;
+        let name = match node.data {
+            Data::Broken => return,
+            Data::Scalar(scalar) => scalar.text,
+            Data::List(_) | Data::Map(_) => {
+                self.report.error(span, &path, "a key must be a name").note("write `name: value`");
+                return;
+            }
         };
-        let mut name = self.scalar(scalar, key).text;
-        let duplicate = self.duplicates.iter().find(|at| (begin..end).contains(at));
-        if let Some(letter) = duplicate.and_then(|at| self.original.get(*at)) {
-            name = std::iter::once(*letter).chain(name.chars().skip(1)).collect();
-        }
         if name == "<<" {
-            let problem = report.error(span, path, "merge keys (`<<`) are not supported");
-            problem.note("write the fields out");
-        } else if let Some((first, _)) = map.iter().find(|(other, _)| other.name == name) {
-            let message = format!("`{name}` is set twice");
-            let problem = report.error(span, &path.key(&name), message);
-            problem.note(format!("first set in line {}: keep one of the two", first.span.start.line));
+            self.report.error(span, &path, "merge keys (`<<`) are not supported").note("write the fields out");
+        } else if let Some(Mark { line, column }) = first.get(&name) {
+            let problem = self.report.error(span, &path.key(&name), format!("`{name}` is set twice"));
+            problem.note(format!("first set in line {line}, column {column}: keep one of the two"));
         } else {
-            let value = self.node(value, &path.key(&name), report);
-            map.push((Key { name, span }, value));
+            first.insert(name.clone(), span.start);
+            *next = Next::Value(Key { name, span });
         }
     }
 
-    /// Text and style. The library types a plain scalar and forgets its text, which matters: an account id may
-    /// begin with 0.
-    fn scalar(&self, value: &saphyr::Scalar<'_>, yaml: &MarkedYaml<'_>) -> Scalar {
-        let (begin, end) = (yaml.span.start.index(), yaml.span.end.index());
-        let plain = |text| Scalar { text, plain: true, before: None };
-        let saphyr::Scalar::String(text) = value else {
-            // An empty value in a flow mapping spans the bracket after it: its text is not the source's.
-            let is_null = matches!(value, saphyr::Scalar::Null);
-            let text: String = self.original.get(begin..end).unwrap_or_default().iter().collect();
-            return plain(if is_null { String::new() } else { text.trim().to_string() });
-        };
-        let quoted = begin < end && matches!(self.original.get(begin), Some('"' | '\''));
-        Scalar { text: text.to_string(), plain: !quoted && !self.is_block(begin), before: None }
-    }
-
-    /// Whether a block scalar (`|`, `>`) begins at this place: the library spans its content, so the line
-    /// before the content (blank ones apart) ends with the block's header.
-    fn is_block(&self, begin: usize) -> bool {
-        let before = self.original.get(..begin).unwrap_or_default();
-        let line_break = |c: &char| matches!(c, '\n' | '\r');
-        let Some(line_end) = before.iter().rposition(|c| !c.is_whitespace()) else { return false };
-        if !before[line_end..].iter().any(line_break) {
-            return false;
-        }
-        let line_begin = before[..line_end].iter().rposition(line_break).map_or(0, |at| at + 1);
-        let line: String = before[line_begin..=line_end].iter().collect();
-        let line = line.split(" #").next().unwrap_or_default().trim_end();
-        let header = line.trim_end_matches(|c: char| c.is_ascii_digit() || matches!(c, '+' | '-'));
-        let before_header = header.strip_suffix(['|', '>']);
-        before_header.is_some_and(|before| before.is_empty() || before.ends_with([' ', '\t', ':', '-']))
+    /// The path of the node that comes next; of the mapping, if that is a key.
+    fn path(&self) -> Path {
+        self.open.iter().fold(Path::default(), |path, open| match &open.items {
+            Items::List(items) => path.index(items.len()),
+            Items::Map { next: Next::Value(key), .. } => path.key(&key.name),
+            Items::Map { .. } => path,
+        })
     }
 }
 
@@ -264,7 +264,8 @@ mod tests {
         check("# a |\n7: 8\nv:\n  9", Some(("9", true)));
         check("v:", Some(("", true)));
         check("{v: }", Some(("", true)));
-        check("v: ~", Some(("", true)));
+        check("v: ~", Some(("~", true)));
+        check("v: |\n  a\n\n  b # no comment\n", Some(("a\n\nb # no comment\n", false)));
         check("é: \"ü\"\nv: ${X}", Some(("${X}", true)));
         check("w: 1\n\"v\": '*a'", Some(("*a", false)));
     }
@@ -276,6 +277,8 @@ mod tests {
         check("v: !x 5", None);
         check("v: !!int x", None);
         check("v: &a 5", None);
+        check("v: &a [5]", None);
+        check("v: !x {a: b}", None);
     }
 
     #[test]
@@ -289,12 +292,22 @@ mod tests {
     }
 
     #[test]
-    fn nesting_is_bounded_before_the_library_sees_it() {
-        for text in ["- ".repeat(200), "? ".repeat(200), format!("a:\n{}b: 1", " ".repeat(200))] {
-            assert_eq!(too_deep(&text), Some(1 + text.matches('\n').count()));
-        }
-        let staircase: String = (0..1000).map(|depth| format!("{}a:\n", " ".repeat(depth))).collect();
-        assert_eq!(too_deep(&staircase), Some(130));
-        assert_eq!(too_deep("# - - -\na: [1, 2]\n"), None);
+    fn nesting_is_bounded_however_it_is_written() {
+        let check = |level: &dyn Fn(usize) -> String, deepest: usize| {
+            let text = |levels: usize| (0..levels).map(level).collect::<String>();
+            let messages = |text: &str| {
+                let mut report = Report::new("f", text);
+                let node = read(text, &mut report);
+                (node.is_some(), report.finish().into_iter().map(|problem| problem.message).collect::<Vec<_>>())
+            };
+            assert_eq!(messages(&text(deepest)), (true, Vec::new()));
+            for levels in [deepest + 1, 20_000.min(deepest + 1300)] {
+                let (is_read, messages) = messages(&text(levels));
+                assert!(!is_read && messages == ["nested too deeply to be a pipeline file"], "{messages:?}");
+            }
+        };
+        check(&|_| "- ".into(), DEEPEST);
+        check(&|level| format!("{}a:\n", " ".repeat(level)), DEEPEST);
+        check(&|level| format!("{}-\n", " ".repeat(level)), DEEPEST);
     }
 }

@@ -47,7 +47,7 @@ pub struct DeadLetter {
     pub size: u64,
     /// The original bytes, in base64 (RFC 4648 section 4).
     #[serde(serialize_with = "to_base64", deserialize_with = "from_base64")]
-    #[schemars(with = "String")]
+    #[schemars(with = "String", extend("contentEncoding" = "base64"))]
     pub data: Bytes,
 }
 

@@ -10,8 +10,6 @@ use crate::event::EventId;
 const LOG_EVENT: &[u8] = b"tunnelog.event-id/1";
 /// Tag of ids made from a line that has no event id.
 const LINE: &[u8] = b"tunnelog.line-id/1";
-/// Tag of ids made from a record's position.
-const POSITION: &[u8] = b"tunnelog.position-id/1";
 
 /// The id of a log event: of CloudWatch's id if it has one, else of the line itself. `buffer` is scratch.
 pub fn of_log(buffer: &mut Vec<u8>, stream: &LogStream<'_>, log: &LogEvent<'_>) -> EventId {
@@ -42,12 +40,6 @@ pub fn of_line(buffer: &mut Vec<u8>, stream: &LogStream<'_>, log: &LogEvent<'_>)
     EventId::of_parts(buffer, &parts)
 }
 
-/// The id of a record that cannot be decoded: of its position.
-pub fn of_position(buffer: &mut Vec<u8>, source: &str, stream: &str, shard: &str, sequence: &str) -> EventId {
-    let parts = [POSITION, source.as_bytes(), stream.as_bytes(), shard.as_bytes(), sequence.as_bytes()];
-    EventId::of_parts(buffer, &parts)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -72,14 +64,12 @@ mod tests {
             of_log(buffer, &stream(), &with_id),
             of_log(buffer, &stream(), &bare),
             of_log(buffer, &stream(), &LogEvent { timestamp: None, ..bare }),
-            of_position(buffer, "main", "vpn-logs", "shardId-000000000000", "49673895"),
         ]
         .map(|id| id.to_string());
         let pinned = [
             "d257ddc48f1a170c54b936b879a3db98",
             "735c9276654dafc677cb0d32bd160d6e",
             "fa83902601535daab3352df303308fce",
-            "5a98a8769589d3977b0fd1857fcff333",
         ];
         assert_eq!(got, pinned, "these ids must never change: consumers deduplicate by them");
     }

@@ -249,7 +249,10 @@ pub fn markdown() -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
+    use crate::config::kinds_of;
 
     #[test]
     fn every_documented_message_finds_its_own_row() {
@@ -275,6 +278,16 @@ mod tests {
                 ("BGP session state has changed from Established to Idle with neighbor IP", "down"),
             ]
         );
+    }
+
+    #[test]
+    fn the_rows_are_the_pairs_of_kind_and_action_that_a_filter_may_ask_for() {
+        let in_rows: BTreeSet<_> = rows().map(|row| (row.action, row.kind)).collect();
+        let pairs = |action: &Action| kinds_of(*action).iter().map(|kind| (*action, *kind)).collect::<Vec<_>>();
+        let mut allowed: BTreeSet<_> = Action::ALL.iter().flat_map(pairs).collect();
+        // Alerts come from the detector, not from a message.
+        allowed.retain(|(_, kind)| *kind != Kind::Alert);
+        assert_eq!(in_rows, allowed);
     }
 
     #[test]

@@ -5,6 +5,8 @@ use std::fmt::Write;
 
 use serde_json::Value;
 
+use crate::normalize::table;
+
 /// The configuration reference, `schemas/config.md`.
 pub fn config_reference() -> String {
     let intro = "\
@@ -50,7 +52,16 @@ know.
         "raw",
         "connection_id",
     ];
-    Reference::new(super::event_schema(), "", ORDER).page("Event reference", intro)
+    const TABLE: &str = "
+# Messages and their actions
+
+Which message becomes which event; the first row that fits decides, letter case and punctuation ignored. In
+`session_state` stands where it comes from. Alerts are not in the table: they come from detection rules, not from a
+message.
+
+";
+    let fields = Reference::new(super::event_schema(), "", ORDER).page("Event reference", intro);
+    fields + TABLE + &table::markdown()
 }
 
 struct Reference {

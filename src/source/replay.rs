@@ -14,7 +14,7 @@ use bytes::Bytes;
 
 use super::{Feed, Position, Reader, Record, Reopen, ShardEvent, ShardId, Source, SourceError, StartAt};
 use crate::config::types::Identity;
-use crate::decode::recognize::{self, Item, Recognizer, Unreadable};
+use crate::decode::recognize::{Item, Recognizer, Unreadable};
 use crate::normalize::stream::StreamIdentity;
 
 /// What is read in one go at most: a batch of records and of bytes.
@@ -121,14 +121,10 @@ fn fingerprint(path: &Path) -> io::Result<String> {
 
 /// The identity of a file's bare lines: what was given, else the folder that an export task names after the
 /// log stream.
-pub fn identity_of(path: &Path, given: &Identity) -> recognize::Identity {
+pub fn identity_of(path: &Path, given: &Identity) -> Identity {
     let folder = path.parent().and_then(Path::file_name).map(|name| name.to_string_lossy().into_owned());
     let exported = folder.filter(|name| StreamIdentity::parse(name).connection_id.is_some());
-    recognize::Identity {
-        owner: given.owner.clone(),
-        log_group: given.log_group.clone(),
-        log_stream: given.log_stream.clone().or(exported),
-    }
+    Identity { log_stream: given.log_stream.clone().or(exported), ..given.clone() }
 }
 
 #[async_trait]

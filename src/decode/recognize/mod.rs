@@ -26,23 +26,13 @@ use std::mem;
 use bytes::Bytes;
 
 use super::inflate::{GZIP_MAGIC, KPL_MAGIC};
+pub use crate::config::types::Identity;
 use crate::event::Millis;
 use batch::{BareLine, Batch};
 use document::Findings;
 use input::{Input, LineEnd, Peek, Stream, read_line};
 use member::Member;
 use scan::{Progress, Scanner};
-
-/// What bare lines lack, as far as the caller knows it.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Identity {
-    /// The account that owns the log group.
-    pub owner: Option<String>,
-    /// Log group.
-    pub log_group: Option<String>,
-    /// Log stream of the lines that name none.
-    pub log_stream: Option<String>,
-}
 
 /// Where something stands in the input.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
