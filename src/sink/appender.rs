@@ -4,8 +4,8 @@
 //! items settle only then. A unit begins when enough bytes wait ([`Medium::UNIT_BYTES`]) or when a barrier asks
 //! for it, so a file is synced at least once a checkpoint and not once an event.
 //!
-//! Memory: at most [`QUEUE_BYTES`] wait, plus one batch. A failed unit is tried again after a pause that doubles
-//! up to [`PAUSE_MAX`]; nothing of it has settled.
+//! Memory: at most `QUEUE_BYTES` (16 MiB) wait, plus one batch. A failed unit is tried again after a pause that doubles
+//! up to `PAUSE_MAX` (30 s); nothing of it has settled.
 
 use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
