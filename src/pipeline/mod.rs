@@ -319,6 +319,7 @@ impl Engine {
         self.health.heartbeat();
         let load = self.dispatcher.load();
         lanes("open").set(load.lanes as f64);
+        self.sources.values().for_each(|source| source.tally.overdue(false));
         self.core_metrics.checkpoint_age_seconds.set(self.last_commit.elapsed().as_secs_f64());
         self.core_metrics.inventory_connections.set(self.inventory.snapshot().connections.len() as f64);
         self.core_metrics.inventory_age_seconds.set(self.inventory.age().as_secs_f64());
@@ -334,6 +335,7 @@ impl Engine {
     /// Closes the sinks and says how it went.
     async fn stop(mut self, outcome: Result<bool, RunError>) -> Result<Report, RunError> {
         self.show();
+        self.sources.values().for_each(|source| source.tally.overdue(true));
         let report = Report {
             finished: outcome.as_ref().copied().unwrap_or(false),
             totals: self.totals.lock().unwrap_or_else(PoisonError::into_inner).clone(),

@@ -114,6 +114,15 @@ impl SourceTally {
         self.warn("source_error", &format!("shard {}: {reason}", shard.shard), "reading failed; it is tried again");
     }
 
+    /// Says what was held back: of reasons whose time is up or, at the end of the run, of all.
+    pub(super) fn overdue(&self, at_end: bool) {
+        let now = (!at_end).then(|| Instant::now().into_std());
+        let lines = self.log.lock().unwrap_or_else(PoisonError::into_inner).overdue(now);
+        for line in lines {
+            tracing::warn!(source = %self.source, reason = line.reason, suppressed = line.suppressed, "more of the same");
+        }
+    }
+
     fn warn(&self, reason: &str, detail: &str, message: &str) {
         let line = self.log.lock().unwrap_or_else(PoisonError::into_inner).note(reason, Instant::now().into_std());
         if let Some(line) = line {

@@ -51,6 +51,8 @@ impl LineFile {
     }
 
     fn rotate(&mut self) -> Result<(), String> {
+        // What was rewound after a failed try must not stay behind in a file that nobody opens again.
+        self.cut_torn_tail().map_err(|error| advice("cut back", &self.path, &error))?;
         let path = numbered(&self.config.path, self.number + 1);
         let (file, length) = open_at_end(&path, self.config.compression)?;
         (self.file, self.length, self.path) = (file, length, path);
@@ -58,11 +60,16 @@ impl LineFile {
         Ok(())
     }
 
-    fn append(&mut self, unit: &[u8]) -> io::Result<()> {
+    fn cut_torn_tail(&mut self) -> io::Result<()> {
         if self.torn {
             self.file.set_len(self.length)?;
             self.torn = false;
         }
+        Ok(())
+    }
+
+    fn append(&mut self, unit: &[u8]) -> io::Result<()> {
+        self.cut_torn_tail()?;
         self.torn = true;
         self.file.seek(SeekFrom::Start(self.length))?;
         self.file.write_all(unit)?;
@@ -107,6 +114,7 @@ fn advice(what: &str, path: &Path, error: &io::Error) -> String {
         | io::ErrorKind::NotADirectory
         | io::ErrorKind::IsADirectory
         | io::ErrorKind::AlreadyExists => "choose another `path`",
+        io::ErrorKind::FileTooLarge => "raise the limit of a file's size (`ulimit -f`), or lower `rotate`",
         _ => "check the disk",
     };
     format!("`{}` cannot be {what}: {error}; {remedy}", path.display())

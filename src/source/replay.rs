@@ -2,20 +2,26 @@
 //!
 //! A record's position is its ordinal in the file, from 1. A reader that begins in the middle reads the file
 //! from its start and skips, since a compressed file has no other way; so the same file always gives the same
-//! records at the same positions. A file that has changed at its beginning is another shard.
+//! records at the same positions. A file that has changed at its beginning is another shard. A file ends where
+//! it ended when the source was made: a pipeline whose dead letters go to the file that it reads would never
+//! come to an end else.
 
+use std::collections::HashMap;
 use std::fs::File;
-use std::io::{self, BufReader, Read};
+use std::io::{self, BufReader, Read, Take};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use tokio::time::Instant;
 
 use super::{Feed, Position, Reader, Record, Reopen, ShardEvent, ShardId, Source, SourceError, StartAt};
 use crate::config::types::Identity;
 use crate::decode::recognize::{Item, Recognizer, Unreadable};
 use crate::normalize::stream::StreamIdentity;
+use crate::telemetry::rate_limit::RateLimit;
 
 /// What is read in one go at most: a batch of records and of bytes.
 const BATCH_RECORDS: usize = 200;
@@ -28,6 +34,9 @@ const OPEN_FILES: usize = 8;
 
 /// How much of a file's beginning tells it from another file of the same name.
 const FINGERPRINT_BYTES: u64 = 64 * 1024;
+
+/// One log line for each reason in this time: a file of noise must not flood the log.
+const LOG_INTERVAL: Duration = Duration::from_secs(10);
 
 /// Is told of every byte that is read from a file.
 pub type OnRead = Arc<dyn Fn(u64) + Send + Sync>;
@@ -42,7 +51,10 @@ pub struct ReplaySource {
 #[derive(Clone)]
 struct Files {
     identity: Identity,
+    /// Bytes of each file when the source was made; devices and pipes have no length.
+    lengths: Arc<HashMap<Arc<str>, u64>>,
     on_read: Option<OnRead>,
+    log: Arc<Mutex<RateLimit>>,
 }
 
 impl ReplaySource {
@@ -51,18 +63,22 @@ impl ReplaySource {
     /// # Errors
     /// An input that does not exist or cannot be read, and what to do.
     pub fn new(name: &str, inputs: &[PathBuf], identity: &Identity) -> Result<ReplaySource, SourceError> {
-        let mut shards = Vec::new();
+        let (mut shards, mut lengths) = (Vec::new(), HashMap::new());
         for path in files_in(inputs)? {
             let path = path.canonicalize().map_err(|error| unreadable(&path, &error))?;
+            let stream: Arc<str> = path.to_string_lossy().into();
+            let metadata = path.metadata().map_err(|error| unreadable(&path, &error))?;
+            lengths.insert(Arc::clone(&stream), if metadata.is_file() { metadata.len() } else { u64::MAX });
             shards.push(ShardId {
                 source: name.into(),
                 stream_created: fingerprint(&path).map_err(|error| unreadable(&path, &error))?.into(),
-                stream: path.to_string_lossy().into(),
+                stream,
                 shard: "0".into(),
             });
         }
         shards.dedup();
-        let files = Files { identity: identity.clone(), on_read: None };
+        let log = Arc::new(Mutex::new(RateLimit::new(LOG_INTERVAL)));
+        let files = Files { identity: identity.clone(), lengths: Arc::new(lengths), on_read: None, log };
         Ok(ReplaySource { shards, announced: 0, files })
     }
 
@@ -147,14 +163,16 @@ impl Reopen for Files {
     async fn open(&self, shard: &ShardId, from: StartAt) -> Result<Box<dyn Reader>, SourceError> {
         let path = PathBuf::from(&*shard.stream);
         let file = File::open(&path).map_err(|error| unreadable(&path, &error))?;
-        let counted = Counted { file, on_read: self.on_read.clone() };
+        let length = self.lengths.get(&shard.stream).copied().unwrap_or(u64::MAX);
+        let counted = Counted { file: file.take(length), on_read: self.on_read.clone() };
         let recognizer = Recognizer::new(BufReader::new(counted), identity_of(&path, &self.identity));
-        Ok(Box::new(FileReader { path, after: from, state: State::Ready(Box::new(recognizer)) }))
+        let (log, state) = (Arc::clone(&self.log), State::Ready(Box::new(recognizer)));
+        Ok(Box::new(FileReader { path, after: from, log, state }))
     }
 }
 
 struct Counted {
-    file: File,
+    file: Take<File>,
     on_read: Option<OnRead>,
 }
 
@@ -180,6 +198,7 @@ enum State {
 struct FileReader {
     path: PathBuf,
     after: StartAt,
+    log: Arc<Mutex<RateLimit>>,
     state: State,
 }
 
@@ -190,9 +209,9 @@ impl Reader for FileReader {
         if let State::Ready(_) = &self.state
             && let State::Ready(mut input) = std::mem::replace(&mut self.state, State::Ended)
         {
-            let (path, after) = (self.path.clone(), self.after);
+            let (path, after, log) = (self.path.clone(), self.after, Arc::clone(&self.log));
             self.state = State::Reading(tokio::task::spawn_blocking(move || {
-                let batch = batch(&mut input, &path, after);
+                let batch = batch(&mut input, after, &mut |found| say(&log, &path, found));
                 (input, batch)
             }));
         }
@@ -212,18 +231,21 @@ impl Reader for FileReader {
     }
 }
 
-/// The next records; `None` at the end of the file.
-fn batch(input: &mut Input, path: &Path, after: StartAt) -> io::Result<Option<Vec<Record>>> {
+/// The next records; `None` at the end of the file. `say` is told of what is no record.
+fn batch(input: &mut Input, after: StartAt, say: &mut dyn FnMut(&Unreadable)) -> io::Result<Option<Vec<Record>>> {
     let (mut records, mut bytes) = (Vec::new(), 0);
     while records.len() < BATCH_RECORDS && bytes < BATCH_BYTES {
         let Some(item) = input.next()? else { break };
-        let Some(record) = record_of(item, path) else { continue };
+        let record = record_of(&item);
         let wanted = match after {
             StartAt::TrimHorizon => true,
             StartAt::After(position) => record.position > position,
             StartAt::AtTimestamp(time) => record.arrival.is_none_or(|arrival| arrival.0 >= time),
         };
         if wanted {
+            if let Item::Unreadable(found) = &item {
+                say(found);
+            }
             bytes += record.data.len();
             records.push(record);
         }
@@ -232,18 +254,25 @@ fn batch(input: &mut Input, path: &Path, after: StartAt) -> io::Result<Option<Ve
 }
 
 /// What is no record goes on all the same: the core cannot read it either and makes a dead letter of it.
-fn record_of(item: Item, path: &Path) -> Option<Record> {
+fn record_of(item: &Item) -> Record {
     match item {
         Item::Record(found) => {
-            Some(Record { position: Position::from(found.number + 1), arrival: found.arrival, data: found.data })
+            Record { position: Position::from(found.number + 1), arrival: found.arrival, data: found.data.clone() }
         }
-        Item::Unreadable(Unreadable { number, place, reason, bytes }) => {
-            let hint = reason.hint();
-            tracing::warn!(file = %path.display(), %place, reason = reason.as_str(), hint, "not a record");
+        Item::Unreadable(Unreadable { number, bytes, .. }) => {
             // Bytes that are withheld are secret, or too many to hold: they stay in the file.
-            let data = bytes.unwrap_or_else(|| Bytes::from_static(WITHHELD));
-            Some(Record { position: Position::from(number + 1), arrival: None, data })
+            let data = bytes.clone().unwrap_or_else(|| Bytes::from_static(WITHHELD));
+            Record { position: Position::from(number + 1), arrival: None, data }
         }
+    }
+}
+
+fn say(log: &Mutex<RateLimit>, path: &Path, found: &Unreadable) {
+    let reason = found.reason.as_str();
+    let line = log.lock().unwrap_or_else(PoisonError::into_inner).note(reason, Instant::now().into_std());
+    if let Some(line) = line {
+        let (place, hint) = (found.place, found.reason.hint());
+        tracing::warn!(file = %path.display(), %place, reason, hint, suppressed = line.suppressed, "not a record");
     }
 }
 
