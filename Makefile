@@ -51,8 +51,12 @@ deny: $(CARGO_DENY) ## Licences, bans and sources of the dependencies
 deny-advisories: $(CARGO_DENY) ## Known vulnerabilities of the dependencies; needs the advisory database
 	$(IN_ROOT) "$(CARGO_DENY)" check --hide-inclusion-graph advisories
 
-bench: need-cargo ## Benchmarks; the numbers are ratios, so a slower machine tells the same
-	$(IN_ROOT) $(CARGO) bench --locked
+# `make bench BENCH_FLAGS=--quick`: a few rounds only, for CI.
+BENCH_FLAGS ?=
+
+bench: need-cargo ## Benchmarks; ends with a table of ratios to bare inflate, which a slow machine does not change
+	$(IN_ROOT) $(CARGO) bench --locked --bench core -- $(BENCH_FLAGS)
+	$(IN_ROOT) $(CARGO) bench --locked --bench ratios -- $(BENCH_FLAGS)
 
 schemas: need-cargo ## Write schemas/ anew from the types
 	$(IN_ROOT) UPDATE_GOLDEN=1 $(CARGO) test --locked --test schemas

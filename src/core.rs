@@ -21,7 +21,7 @@ use crate::event::{Action, Event, EventId, Kind, Millis, Origin, Severity};
 use crate::normalize;
 use crate::normalize::stream::StreamIdentity;
 use crate::route::{Decision, Filter};
-use crate::source::{Record, ShardId};
+use crate::source::{Position, Record, ShardId};
 
 /// A record's events are cut into pieces of about this many encoded bytes: large enough that reading a
 /// record's envelope anew for each piece costs little, small against `limits.memory`.
@@ -95,8 +95,8 @@ pub enum Walked {
 #[derive(Debug, Default)]
 pub struct Scratch {
     inflated: Vec<u8>,
-    /// The record in `inflated`, so that resuming need not inflate it again.
-    holds: Option<crate::source::Position>,
+    /// The record in `inflated` and its length there, so that resuming need not inflate it again.
+    holds: Option<(Position, usize)>,
     text: String,
     ids: Vec<u8>,
 }
@@ -275,9 +275,17 @@ impl Core {
         visit: &mut dyn FnMut(&Event<'_>, &LogStream<'_>, Lookup) -> Go,
     ) -> Result<Walked, DecodeError> {
         let Scratch { inflated, holds, text, ids } = scratch;
-        let held = resume != Resume::default() && *holds == Some(record.position) && !inflated.is_empty();
-        let plain = if held { inflated.as_slice() } else { inflate(&record.data, self.max_record_bytes, inflated)? };
-        *holds = Some(record.position);
+        let held = holds.filter(|(position, _)| resume != Resume::default() && *position == record.position);
+        let plain = match held.and_then(|(_, length)| inflated.get(..length)) {
+            Some(plain) => plain,
+            None => {
+                *holds = None;
+                let plain = inflate(&record.data, self.max_record_bytes, inflated)?;
+                let is_inflated = !std::ptr::eq(plain, &record.data[..]);
+                *holds = is_inflated.then_some((record.position, plain.len()));
+                plain
+            }
+        };
         let envelope = Envelope::parse(plain)?;
         if envelope.kind == MessageKind::Control {
             return Ok(Walked::Control);
