@@ -6,6 +6,7 @@
 pub(crate) mod forms;
 pub(crate) mod parts;
 pub(crate) mod program;
+pub(crate) mod test_sink;
 
 use std::io::{Read as _, Write as _};
 use std::path::{Path, PathBuf};
