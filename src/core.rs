@@ -276,7 +276,13 @@ impl Core {
     ) -> Result<Walked, DecodeError> {
         let Scratch { inflated, holds, text, ids } = scratch;
         let held = resume != Resume::default() && *holds == Some(record.position) && !inflated.is_empty();
-        let plain = if held { inflated.as_slice() } else { inflate(&record.data, self.max_record_bytes, inflated)? };
+        let plain = if held {
+            inflated.as_slice()
+        } else {
+            // A plain record leaves the buffer alone: what another record left there must not pass for it.
+            inflated.clear();
+            inflate(&record.data, self.max_record_bytes, inflated)?
+        };
         *holds = Some(record.position);
         let envelope = Envelope::parse(plain)?;
         if envelope.kind == MessageKind::Control {

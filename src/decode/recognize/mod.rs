@@ -29,6 +29,7 @@ use super::inflate::{GZIP_MAGIC, KPL_MAGIC};
 use crate::event::Millis;
 use batch::{BareLine, Batch};
 use document::Findings;
+pub(crate) use document::is_ec2;
 use input::{Input, LineEnd, Peek, Stream, read_line};
 use member::Member;
 use scan::{Progress, Scanner};
