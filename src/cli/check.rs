@@ -9,6 +9,7 @@ use crate::config::{Level, Loaded, Problem, count_line, load};
 ///
 /// Connects to nothing and starts nothing.
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Example:\n  tunnelog check pipelines/*.yaml")]
 pub(super) struct CheckArgs {
     /// Pipeline files
     #[arg(required = true, value_name = "PIPELINE")]

@@ -67,7 +67,8 @@ pub(super) struct IdentityArgs {
     /// Log group of bare log lines
     #[arg(long, value_name = "NAME")]
     log_group: Option<String>,
-    /// Account that owns the log group, 12 digits. With all three, ids equal those of the live events
+    /// Account that owns the log group, 12 digits. With log group and owner, the ids of `filter-log-events`
+    /// answers equal those of the live events; bare lines have no event id and get one of their own
     #[arg(long, value_name = "ACCOUNT")]
     owner: Option<String>,
 }

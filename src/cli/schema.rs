@@ -6,6 +6,7 @@ use super::{Outcome, print_all};
 ///
 /// With the first one, an editor completes and checks pipeline files as they are written.
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Example:\n  tunnelog schema config > config.schema.json")]
 pub(super) struct SchemaArgs {
     /// Which one
     what: What,

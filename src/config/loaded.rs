@@ -78,6 +78,12 @@ pub fn load_str(file_name: &str, text: &str, env: &dyn Fn(&str) -> Option<String
     if text.len() as u64 > LARGEST_FILE {
         return Err(too_large(file_name));
     }
+    if crate::decode::recognize::is_ec2(text) {
+        // Problems quote the file's lines, and an answer has pre-shared keys in it.
+        let message = "an answer of `aws ec2 describe-*`, not a pipeline file";
+        let note = "name it as `enrich.file` in a pipeline file, or give it to `tunnelog decode --inventory`";
+        return Err(Problems::of_file(file_name, message.into(), note.into()));
+    }
     // Editors on Windows leave a byte order mark.
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let mut report = Report::new(file_name, text);

@@ -57,7 +57,9 @@ pub(crate) fn filtered(envelope: &Value) -> String {
 
 /// Files of every form below `folder`, each with a few records.
 pub(crate) fn write_forms(folder: &Path) -> Vec<PathBuf> {
-    let fleet: Vec<Vec<u8>> = records(&small_fleet()).iter().map(|record| record.data.to_vec()).collect();
+    let fleet = records(&small_fleet());
+    let fleet: Vec<Vec<u8>> =
+        fleet.iter().filter(|record| record.events > 0).map(|record| record.data.to_vec()).collect();
     let envelopes = std::fs::read(data("envelopes.jsonl")).unwrap();
     let samples = sample_envelopes();
     let ike = std::fs::read(data("ike.jsonl")).unwrap();

@@ -28,6 +28,10 @@ pub(crate) fn gzip(bytes: impl AsRef<[u8]>) -> Vec<u8> {
 pub(crate) fn unpacked(path: &Path) -> Vec<u8> {
     let bytes = std::fs::read(path).unwrap();
     let mut plain = Vec::new();
+    if bytes.is_empty() {
+        // A sink that got nothing: no member, no frame.
+        return plain;
+    }
     let read = match path.extension().and_then(|ending| ending.to_str()) {
         Some("gz") => flate2::read::MultiGzDecoder::new(&bytes[..]).read_to_end(&mut plain).map(drop),
         Some("zst") => zstd::stream::copy_decode(&bytes[..], &mut plain),

@@ -92,7 +92,7 @@ const EC2_MARKS: [&str; 7] = [
 ];
 
 /// Whether the text is an EC2 inventory answer or a part of one.
-pub(super) fn is_ec2(text: &str) -> bool {
+pub(crate) fn is_ec2(text: &str) -> bool {
     EC2_MARKS.iter().any(|mark| text.contains(mark))
 }
 

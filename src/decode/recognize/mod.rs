@@ -30,6 +30,7 @@ pub use crate::config::types::Identity;
 use crate::event::Millis;
 use batch::{BareLine, Batch};
 use document::Findings;
+pub(crate) use document::is_ec2;
 use input::{Input, LineEnd, Peek, Stream, read_line};
 use member::Member;
 use scan::{Progress, Scanner};

@@ -1,0 +1,76 @@
+//! Every file in `pipelines/` passes `check` without a warning and runs to its end.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests may panic")]
+
+mod support;
+
+use std::path::{Path, PathBuf};
+
+use support::events_in;
+use support::program::run;
+
+fn pipelines() -> Vec<PathBuf> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("pipelines");
+    let mut files: Vec<PathBuf> = folder.read_dir().unwrap().map(|entry| entry.unwrap().path()).collect();
+    files.retain(|file| file.extension().is_some_and(|ending| ending == "yaml"));
+    files.sort();
+    assert!(!files.is_empty());
+    files
+}
+
+#[test]
+fn every_pipeline_passes_check_without_a_warning() {
+    let folder = tempfile::tempdir().unwrap();
+    for file in pipelines() {
+        let done = run(folder.path(), &["check", file.to_str().unwrap()]).expect(0);
+        assert_eq!(done.err(), "", "{}", file.display());
+        assert!(done.out().contains(": ok\n"), "{}", done.out());
+    }
+    assert_eq!(folder.path().read_dir().unwrap().count(), 0, "`check` makes nothing");
+}
+
+/// The number in the closing table's row of a sink.
+fn delivered(table: &str, sink: &str) -> usize {
+    let row = table.lines().rev().find(|line| line.trim_start().starts_with(sink)).unwrap();
+    let rest = row.trim_start().strip_prefix(sink).unwrap();
+    rest.split_whitespace().next().unwrap().replace(',', "").parse().unwrap()
+}
+
+#[test]
+fn the_quickstart_ends_by_itself_and_has_nothing_left_to_do_the_second_time() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("pipelines/quickstart.yaml");
+    let first = run(folder.path(), &["run", file.to_str().unwrap()]).expect(0);
+    let table = first.err();
+    let lines = |name: &str| events_in(&folder.path().join("out/quickstart").join(name)).len();
+    assert_eq!(first.stdout.iter().filter(|byte| **byte == b'\n').count(), delivered(&table, "attention"));
+    assert_eq!(lines("events.ndjson"), delivered(&table, "events  "));
+    assert_eq!(lines("rejected-routes.ndjson.gz"), delivered(&table, "rejected-routes"));
+    assert_eq!((lines("dead-letters.ndjson"), delivered(&table, "dead letters")), (1, 1));
+    assert!(lines("events.ndjson") > 10_000 && lines("rejected-routes.ndjson.gz") > 0);
+    assert!(delivered(&table, "attention") > 0);
+    assert!(table.contains("unreadable     1 gzip_truncated"), "{table}");
+
+    let second = run(folder.path(), &["run", file.to_str().unwrap()]).expect(0);
+    assert!(second.stdout.is_empty());
+    second.says(&["quickstart: nothing left to do", "to start over  rm state/quickstart.redb"]);
+}
+
+/// The example of `tunnelog replay --help`: the letters go to the file that they are read from.
+#[test]
+fn replaying_the_pipelines_own_dead_letters_ends() {
+    let folder = tempfile::tempdir().unwrap();
+    let pipeline = "\
+        sources: { fleet: { simulate: { connections: 2, hours: 1, damaged: 5 } } }\n\
+        sinks: { events: { file: { path: events.ndjson } } }\n";
+    std::fs::write(folder.path().join("p.yaml"), pipeline).unwrap();
+    run(folder.path(), &["run", "p.yaml"]).expect(0);
+    let letters = folder.path().join("state/p.dead-letters.ndjson");
+    let before = events_in(&letters);
+    assert_eq!(before.len(), 5);
+    run(folder.path(), &["replay", "p.yaml", "state/p.dead-letters.ndjson"]).expect(0);
+    let after = events_in(&letters);
+    assert_eq!(after.len(), 10, "still unreadable, each once more");
+    for (old, new) in before.iter().zip(&after[5..]) {
+        assert_eq!((&old["data"], &old["reason"]), (&new["data"], &new["reason"]));
+    }
+}
