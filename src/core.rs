@@ -101,6 +101,18 @@ pub struct Scratch {
     ids: Vec<u8>,
 }
 
+/// What a reader keeps of its inflate buffer between grants: enough for common records.
+const KEPT_BYTES: usize = 4 * 1024 * 1024;
+
+impl Scratch {
+    /// Gives back the memory that an unusually large record took; not to be called within a record.
+    pub fn trim(&mut self) {
+        if self.inflated.capacity() > KEPT_BYTES {
+            *self = Scratch::default();
+        }
+    }
+}
+
 /// What a piece contained, for metrics and the closing table.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Counts {

@@ -133,6 +133,7 @@ impl ReaderTask {
             match self.core.process(from, record, buffer.resume, &snapshot, scratch, &mut out) {
                 Step::Done => {
                     buffer.resume = Resume::default();
+                    scratch.trim();
                     self.tally.read_to(record);
                     buffer.records.pop_front();
                 }
