@@ -139,30 +139,36 @@ impl Test {
         }
         let mut truth = fact(&self.accounts, event.cloud.account_id.as_deref());
         truth = truth.min(fact(&self.regions, event.cloud.region.as_deref()));
-        truth = truth.min(self.connection(event.vpn.as_ref()));
-        if truth == Truth::No { truth } else { self.tags(event.vpn.as_ref(), truth) }
+        truth = truth.min(self.connection(event));
+        if truth == Truth::No { truth } else { self.tags(event, truth) }
     }
 
-    /// The connection is in the log stream's name: a line without one is of none.
-    fn connection(&self, vpn: Option<&Vpn<'_>>) -> Truth {
-        if self.connections.is_empty() {
-            return Truth::Yes;
+    fn connection(&self, event: &Event<'_>) -> Truth {
+        match &event.vpn {
+            _ if self.connections.is_empty() => Truth::Yes,
+            Some(vpn) => contains(&self.connections, &vpn.connection_id).into(),
+            None => of_no_connection(event),
         }
-        vpn.is_some_and(|vpn| contains(&self.connections, &vpn.connection_id)).into()
     }
 
-    fn tags(&self, vpn: Option<&Vpn<'_>>, mut truth: Truth) -> Truth {
+    fn tags(&self, event: &Event<'_>, mut truth: Truth) -> Truth {
         for (key, values) in &self.tags {
-            truth = truth.min(tag(vpn, key, values));
+            truth = truth.min(tag(event, key, values));
         }
         truth
     }
 }
 
+/// A route server peer belongs to no connection. Any other line belongs to one, even if its log does not tell
+/// which: IKE lines carry no identity, and it can be lost on their way.
+fn of_no_connection(event: &Event<'_>) -> Truth {
+    if event.route_server.is_some() { Truth::No } else { Truth::Unknown }
+}
+
 /// A tag that is there decides. One that is not there is a definite no if the inventory knows the
 /// connection (or there is no connection that could have tags), and unknown otherwise.
-fn tag(vpn: Option<&Vpn<'_>>, key: &str, values: &[Box<str>]) -> Truth {
-    let Some(vpn) = vpn else { return Truth::No };
+fn tag(event: &Event<'_>, key: &str, values: &[Box<str>]) -> Truth {
+    let Some(vpn) = &event.vpn else { return of_no_connection(event) };
     let value = vpn.tags.and_then(|tags| tags.get(key)).map(String::as_str);
     // `Name` is no tag in events; who filters by it means `vpn.name`.
     let value = value.or_else(|| vpn.name.filter(|_| key == "Name"));

@@ -5,17 +5,15 @@ use std::fs::File;
 use std::io::{self, BufReader, IsTerminal, Read, Write};
 use std::path::{Path, PathBuf};
 
-use anyhow::Context;
-
-use super::Outcome;
 use super::run::IdentityArgs;
+use super::{Outcome, say_error};
 use crate::config::types::{Identity, JsonOptions, RawOption};
 use crate::core::{Core, From, Go, Resume, Scratch, SinkPlan, Step, Walked};
 use crate::decode::recognize::{FoundRecord, Item, Place, Recognizer};
 use crate::delivery::SinkId;
 use crate::encode::timeline::{GroupKey, group_key};
 use crate::encode::{Format, JsonFormat, TimelineFormat};
-use crate::enrich::{FileInventory, Snapshot};
+use crate::enrich::{FileInventory, InventoryError, Snapshot};
 use crate::event::Millis;
 use crate::route::Filter;
 use crate::source::replay::{files_in, identity_of};
@@ -49,7 +47,7 @@ pub(super) struct DecodeArgs {
     /// Files and folders; `-`, or none: standard input
     #[arg(value_name = "INPUT")]
     inputs: Vec<PathBuf>,
-    /// A timeline per tunnel, for people
+    /// A timeline per tunnel, for people; times are UTC
     #[arg(long)]
     pretty: bool,
     /// Saved answers of `aws ec2 describe-vpn-connections` and its siblings: a file or a folder of them
@@ -79,7 +77,13 @@ enum Raw {
 }
 
 pub(super) fn run(arguments: &DecodeArgs) -> anyhow::Result<Outcome> {
-    let mut decoder = Decoder::new(arguments)?;
+    let mut decoder = match Decoder::new(arguments) {
+        Ok(decoder) => decoder,
+        Err(error) => {
+            say_error(&error.to_string());
+            return Ok(Outcome::Misused);
+        }
+    };
     match decoder.read_all(arguments) {
         // Whoever read our output has seen enough: no failure.
         Err(error) if is_broken_pipe(&error) => {}
@@ -104,7 +108,7 @@ struct Decoder {
 }
 
 impl Decoder {
-    fn new(arguments: &DecodeArgs) -> anyhow::Result<Decoder> {
+    fn new(arguments: &DecodeArgs) -> Result<Decoder, InventoryError> {
         let raw = match arguments.raw {
             Raw::Problems => RawOption::Problems,
             Raw::Always => RawOption::Always,
@@ -112,9 +116,7 @@ impl Decoder {
         };
         let format = Format::Json(JsonFormat::new(&JsonOptions { raw, ..JsonOptions::default() }));
         let snapshot = match &arguments.inventory {
-            Some(path) => FileInventory::new(Some(path.clone()), None, arguments.tags.clone())
-                .load()
-                .with_context(|| format!("inventory `{}`", path.display()))?,
+            Some(path) => FileInventory::new(Some(path.clone()), None, arguments.tags.clone()).load()?,
             None => Snapshot::default(),
         };
         Ok(Decoder {
@@ -142,7 +144,7 @@ impl Decoder {
             }
             match files_in(std::slice::from_ref(input)) {
                 Ok(files) => files.iter().try_for_each(|file| self.read_file(file))?,
-                Err(error) => self.complain(&error.to_string()),
+                Err(error) => self.complain(error.to_string().trim_start_matches("input ")),
             }
         }
         if let Some(timeline) = &mut self.timeline {
@@ -155,7 +157,7 @@ impl Decoder {
         match File::open(path) {
             Ok(file) => self.read(file, path),
             Err(error) => {
-                self.complain(&format!("input `{}` cannot be read: {error}", path.display()));
+                self.complain(&format!("`{}`: {error}", path.display()));
                 Ok(())
             }
         }
@@ -177,7 +179,7 @@ impl Decoder {
                 }
                 Ok(None) => return Ok(()),
                 Err(error) => {
-                    self.complain(&format!("input `{}` cannot be read to its end: {error}", path.display()));
+                    self.complain(&format!("`{}` to its end: {error}", path.display()));
                     return Ok(());
                 }
             }

@@ -73,6 +73,11 @@ pub(super) struct IdentityArgs {
     owner: Option<String>,
 }
 
+fn account(text: &str) -> Result<String, String> {
+    let valid = text.len() == 12 && text.bytes().all(|byte| byte.is_ascii_digit());
+    if valid { Ok(text.into()) } else { Err("an account id has 12 digits".into()) }
+}
+
 impl IdentityArgs {
     pub(super) fn identity(&self) -> Identity {
         Identity { owner: self.owner.clone(), log_group: self.log_group.clone(), log_stream: self.log_stream.clone() }

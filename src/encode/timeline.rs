@@ -32,13 +32,17 @@ pub struct TimelineFormat {
     pub grouped: bool,
 }
 
-/// What one timeline is about. Ordered by connection, then tunnel.
+/// What one timeline is about. Ordered as a person looks for it: by name, then tunnel 1 before tunnel 2.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum GroupKey {
     /// A tunnel of a connection.
     Tunnel {
+        /// The connection's name, else its id.
+        name: String,
         /// `vpn-…`
         connection_id: String,
+        /// 1 or 2, if the inventory tells.
+        index: Option<u8>,
         /// AWS's outside address.
         outside_ip: Option<IpAddr>,
     },
@@ -59,8 +63,12 @@ pub enum GroupKey {
 /// The timeline that the event belongs to.
 pub fn group_key(event: &Event<'_>) -> GroupKey {
     if let Some(vpn) = &event.vpn {
-        let outside_ip = vpn.tunnel.as_ref().and_then(|tunnel| tunnel.outside_ip);
-        return GroupKey::Tunnel { connection_id: vpn.connection_id.to_string(), outside_ip };
+        return GroupKey::Tunnel {
+            name: vpn.name.unwrap_or(&vpn.connection_id).to_owned(),
+            connection_id: vpn.connection_id.to_string(),
+            index: vpn.tunnel.as_ref().and_then(|tunnel| tunnel.index),
+            outside_ip: vpn.tunnel.as_ref().and_then(|tunnel| tunnel.outside_ip),
+        };
     }
     match &event.route_server {
         Some(peer) => GroupKey::RouteServer { arn: peer.arn.to_string() },
@@ -111,7 +119,7 @@ impl TimelineFormat {
         }
         let ms = time.0.rem_euclid(DAY_MS);
         let (hours, minutes, seconds) = (ms / 3_600_000, ms / 60_000 % 60, ms / 1000 % 60);
-        styled(out, self.dim(), |out| push(out, format_args!("{hours:02}:{minutes:02}:{seconds:02}.{:03}", ms % 1000)));
+        styled(out, self.dim(), |out| push(out, format_args!("{hours:02}:{minutes:02}:{seconds:02}.{:03}Z", ms % 1000)));
         push(out, "  ");
     }
 

@@ -74,7 +74,13 @@ fn a_tag_is_unknown_only_where_the_inventory_does_not_know_the_connection() {
     check(Some(seoul.clone()), None, &event, Decision::Pass);
     check(None, Some(seoul.clone()), &event, Decision::Drop);
     event.vpn = None;
-    check(Some(seoul), None, &event, Decision::Drop); // no connection, no tags
+    check(Some(seoul.clone()), None, &event, Decision::PassUnknown); // the log does not tell which connection
+    let mine = Condition { connection: vec!["vpn-1".into()], ..Condition::default() };
+    check(Some(mine.clone()), None, &event, Decision::PassUnknown);
+    check(None, Some(mine.clone()), &event, Decision::PassUnknown);
+    event.route_server = Some(RouteServer { peer_id: None, arn: "arn:aws:ec2:…".into() });
+    check(Some(seoul), None, &event, Decision::Drop); // a route server peer is of no connection
+    check(Some(mine), None, &event, Decision::Drop);
 }
 
 #[test]
@@ -117,12 +123,15 @@ fn model(condition: &Condition, event: &Event<'_>) -> Option<bool> {
         parts.push(event.cloud.region.as_ref().map(|id| condition.region.iter().any(|other| other == id)));
     }
     if !condition.connection.is_empty() {
-        let id = event.vpn.as_ref().map(|vpn| vpn.connection_id.as_ref());
-        parts.push(Some(id.is_some_and(|id| condition.connection.iter().any(|other| other == id))));
+        parts.push(match (&event.vpn, &event.route_server) {
+            (Some(vpn), _) => Some(condition.connection.iter().any(|other| *other == vpn.connection_id)),
+            (None, Some(_)) => Some(false),
+            (None, None) => None,
+        });
     }
     for (key, values) in &condition.tag {
         parts.push(match &event.vpn {
-            None => Some(false),
+            None => event.route_server.as_ref().map(|_| false),
             Some(vpn) => match vpn.tags.and_then(|tags| tags.get(key)) {
                 Some(value) => Some(values.contains(value)),
                 None => match vpn.inventory.as_ref().map(|inventory| inventory.state) {
