@@ -12,7 +12,7 @@ use std::sync::Arc;
 use fixedbitset::FixedBitSet;
 
 use crate::decode::envelope::{Cursor, Envelope, MessageKind};
-use crate::decode::inflate::inflate;
+use crate::decode::inflate::{GZIP_MAGIC, inflate};
 use crate::decode::{DecodeError, LogStream};
 use crate::delivery::{Encoded, Item, LaneItems, Piece, RecordInfo, SinkId};
 use crate::encode::{DeadLetter, Format};
@@ -95,8 +95,8 @@ pub enum Walked {
 #[derive(Debug, Default)]
 pub struct Scratch {
     inflated: Vec<u8>,
-    /// The record in `inflated`, so that resuming need not inflate it again.
-    holds: Option<crate::source::Position>,
+    /// The record in `inflated` and its length there, so that resuming need not inflate it again.
+    holds: Option<(crate::source::Position, usize)>,
     text: String,
     ids: Vec<u8>,
 }
@@ -275,15 +275,18 @@ impl Core {
         visit: &mut dyn FnMut(&Event<'_>, &LogStream<'_>, Lookup) -> Go,
     ) -> Result<Walked, DecodeError> {
         let Scratch { inflated, holds, text, ids } = scratch;
-        let held = resume != Resume::default() && *holds == Some(record.position) && !inflated.is_empty();
-        let plain = if held {
-            inflated.as_slice()
-        } else {
-            // A plain record leaves the buffer alone: what another record left there must not pass for it.
-            inflated.clear();
-            inflate(&record.data, self.max_record_bytes, inflated)?
+        let held = holds.filter(|(position, _)| resume != Resume::default() && *position == record.position);
+        let plain = match held {
+            // The buffer is longer than what is in it.
+            Some((_, length)) => inflated.get(..length).unwrap_or_default(),
+            None => {
+                *holds = None;
+                let plain = inflate(&record.data, self.max_record_bytes, inflated)?;
+                // A plain record is not in the buffer: what another one left there must not pass for it.
+                *holds = record.data.starts_with(&GZIP_MAGIC).then_some((record.position, plain.len()));
+                plain
+            }
         };
-        *holds = Some(record.position);
         let envelope = Envelope::parse(plain)?;
         if envelope.kind == MessageKind::Control {
             return Ok(Walked::Control);

@@ -433,6 +433,7 @@ fn task_ended(ended: Result<Result<(), String>, tokio::task::JoinError>) -> Resu
     }
 }
 
+#[cfg_attr(not(feature = "status"), expect(unused_variables, reason = "only the status page shows the health"))]
 async fn beside(
     part: Background,
     inventory: Arc<Inventory>,
