@@ -180,9 +180,9 @@ fn lines_of_no_known_form_are_events_that_keep_the_line() {
 #[test]
 fn a_record_of_ten_mebibytes_is_delivered_whole() {
     let folder = tempfile::tempdir().unwrap();
-    let line = "z".repeat(1200);
+    let line = "z".repeat(100_000);
     let record = |name: &str| {
-        let lines: Vec<Value> = (0..9000).map(|number| event(&format!("{name} {number}"), &line)).collect();
+        let lines: Vec<Value> = (0..110).map(|number| event(&format!("{name} {number}"), &line)).collect();
         envelope(&Value::Array(lines)).to_string().into_bytes()
     };
     let (plain, packed) = (record("plain"), record("packed"));
@@ -190,7 +190,7 @@ fn a_record_of_ten_mebibytes_is_delivered_whole() {
     deliver(folder.path(), &[plain, gzip(packed)]);
     let events = events_in(&folder.path().join("out/events.ndjson"));
     let ids: std::collections::BTreeSet<&str> = support::ids(&events).into_iter().collect();
-    assert_eq!((events.len(), ids.len()), (18_003, 18_003));
+    assert_eq!((events.len(), ids.len()), (223, 223));
 }
 
 #[test]

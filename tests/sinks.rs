@@ -154,12 +154,13 @@ async fn a_shutdown_in_the_middle_delivers_what_was_read_and_the_next_run_the_re
 
 #[tokio::test(start_paused = true)]
 async fn a_destination_that_fails_for_a_while_gets_everything_once() {
-    let mut destinations = destination::all();
+    // A file that is not rotated would only fail on a full disk: see tests/disk.rs.
+    let mut destinations = destination::all().split_off(files::COMPRESSIONS.len());
     for compression in files::COMPRESSIONS {
         // Every unit begins a new file, so that the next one can be barred.
         destinations.push(Box::new(destination::Files::new(compression).rotated_at(1)));
     }
-    for destination in destinations.split_off(3) {
+    for destination in destinations {
         let load = Load::default();
         let mut bench = Bench::new(load, &*destination, BTreeMap::new());
         bench.may_read = 20;

@@ -68,8 +68,8 @@ pub(super) struct IdentityArgs {
     #[arg(long, value_name = "NAME")]
     log_group: Option<String>,
     /// Account that owns the log group, 12 digits. With log group and owner, the ids of `filter-log-events`
-    /// answers equal those of the live events; bare lines have no event id and get one of their own
-    #[arg(long, value_name = "ACCOUNT")]
+    /// answers can equal those of the live events; bare lines have no event id and get one of their own
+    #[arg(long, value_name = "ACCOUNT", value_parser = account)]
     owner: Option<String>,
 }
 

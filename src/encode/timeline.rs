@@ -119,7 +119,9 @@ impl TimelineFormat {
         }
         let ms = time.0.rem_euclid(DAY_MS);
         let (hours, minutes, seconds) = (ms / 3_600_000, ms / 60_000 % 60, ms / 1000 % 60);
-        styled(out, self.dim(), |out| push(out, format_args!("{hours:02}:{minutes:02}:{seconds:02}.{:03}Z", ms % 1000)));
+        styled(out, self.dim(), |out| {
+            push(out, format_args!("{hours:02}:{minutes:02}:{seconds:02}.{:03}Z", ms % 1000))
+        });
         push(out, "  ");
     }
 

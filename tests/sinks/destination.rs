@@ -38,13 +38,13 @@ pub(crate) trait Destination {
 
 /// All of them.
 pub(crate) fn all() -> Vec<Box<dyn Destination>> {
-    vec![
-        Box::new(Files::new(Compression::None)),
-        Box::new(Files::new(Compression::Gzip)),
-        Box::new(Files::new(Compression::Zstd)),
-        Box::new(Model::new(Manners { refuses: true, ..Manners::default() })),
-        Box::new(Model::new(Manners { refuses: true, seals: true, ..Manners::default() })),
-    ]
+    let mut all: Vec<Box<dyn Destination>> = Vec::new();
+    for compression in super::files::COMPRESSIONS {
+        all.push(Box::new(Files::new(compression)));
+    }
+    all.push(Box::new(Model::new(Manners { refuses: true, ..Manners::default() })));
+    all.push(Box::new(Model::new(Manners { refuses: true, seals: true, ..Manners::default() })));
+    all
 }
 
 /// The sink `file` in a folder of its own.

@@ -11,7 +11,11 @@ use super::destination::Files;
 use super::support::program::size;
 use super::support::{events_in, unpacked};
 
+/// Those that this build has.
+#[cfg(feature = "zstd")]
 pub(crate) const COMPRESSIONS: [Compression; 3] = [Compression::None, Compression::Gzip, Compression::Zstd];
+#[cfg(not(feature = "zstd"))]
+pub(crate) const COMPRESSIONS: [Compression; 2] = [Compression::None, Compression::Gzip];
 
 #[tokio::test(start_paused = true)]
 async fn files_are_rotated_by_size_and_numbered() {
