@@ -12,7 +12,7 @@ use std::sync::Arc;
 use fixedbitset::FixedBitSet;
 
 use crate::decode::envelope::{Cursor, Envelope, MessageKind};
-use crate::decode::inflate::{GZIP_MAGIC, inflate};
+use crate::decode::inflate::inflate;
 use crate::decode::{DecodeError, LogStream};
 use crate::delivery::{Encoded, Item, LaneItems, Piece, RecordInfo, SinkId};
 use crate::encode::{DeadLetter, Format};

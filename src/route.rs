@@ -5,7 +5,7 @@
 //! never be loss. Pure; a decision is a few bit tests before it looks at any text.
 
 use crate::config::types::Condition;
-use crate::event::{Action, Event, InventoryState, Kind, Severity, Transition, Vpn};
+use crate::event::{Action, Event, InventoryState, Kind, Severity, Transition};
 
 /// What a filter says about an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

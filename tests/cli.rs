@@ -41,7 +41,7 @@ fn exit_codes_are_0_finished_1_failed_2_misused() {
     check(0, &["simulate", "--hours", "1", "--connections", "1", "--to", "day"]);
     check(1, &["simulate", "--hours", "1", "--connections", "1", "--to", "day"]);
     check(1, &["decode", "missing.log"]);
-    check(1, &["decode", "--inventory", "missing", "lines.log"]);
+    check(2, &["decode", "--inventory", "missing", "lines.log"]);
     check(1, &["replay", "p.yaml", "missing.log"]);
     check(1, &["replay", "p.yaml", "-"]);
     for misused in [
@@ -170,7 +170,7 @@ fn an_inventory_of_saved_answers_enriches_events_and_shows_tags_that_were_asked_
     assert!(fresh.iter().all(|event| !text(event, "/vpn/customer_gateway/id").is_empty()), "{fresh:#?}");
     assert!(fresh.iter().any(|event| event.pointer("/vpn/tags").is_some()), "{fresh:#?}");
     // The wrong file is named, with what to do.
-    let wrong = run(folder.path(), &["decode", "--inventory", envelopes, envelopes]).expect(1);
+    let wrong = run(folder.path(), &["decode", "--inventory", envelopes, envelopes]).expect(2);
     wrong.says(&["inventory", "envelopes.jsonl"]);
 }
 

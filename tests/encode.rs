@@ -121,7 +121,7 @@ fn json_is_the_event_that_the_design_shows() {
 fn timeline_is_the_line_that_a_person_reads() {
     check(
         &Format::resolve(None, FormatName::Timeline, false),
-        "05:40:29.641  ▲ seoul-dc-primary/1  BGP session with 169.254.50.86 established (OpenConfirm → Established)\n",
+        "05:40:29.641Z  ▲ seoul-dc-primary/1  BGP session with 169.254.50.86 established (OpenConfirm → Established)\n",
     );
 }
 

@@ -144,7 +144,7 @@ impl Decoder {
             }
             match files_in(std::slice::from_ref(input)) {
                 Ok(files) => files.iter().try_for_each(|file| self.read_file(file))?,
-                Err(error) => self.complain(error.to_string().trim_start_matches("input ")),
+                Err(error) => self.missing(&error.to_string()),
             }
         }
         if let Some(timeline) = &mut self.timeline {
@@ -157,7 +157,7 @@ impl Decoder {
         match File::open(path) {
             Ok(file) => self.read(file, path),
             Err(error) => {
-                self.complain(&format!("`{}`: {error}", path.display()));
+                self.missing(&format!("input `{}` cannot be read: {error}", path.display()));
                 Ok(())
             }
         }
@@ -179,7 +179,7 @@ impl Decoder {
                 }
                 Ok(None) => return Ok(()),
                 Err(error) => {
-                    self.complain(&format!("`{}` to its end: {error}", path.display()));
+                    self.missing(&format!("input `{}` cannot be read to its end: {error}", path.display()));
                     return Ok(());
                 }
             }
@@ -241,6 +241,13 @@ impl Decoder {
 
     fn unreadable(&mut self, shard: &ShardId, place: Place, reason: &str, detail: &str) {
         self.complain(&format!("{}, {place}: {reason}: {detail}", shard.stream));
+    }
+
+    /// An input that is not there, or breaks off: the others are read all the same.
+    fn missing(&mut self, text: &str) {
+        self.unreadable += 1;
+        let _ = self.out.flush();
+        say_error(text);
     }
 
     fn complain(&mut self, text: &str) {

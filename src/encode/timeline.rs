@@ -304,19 +304,19 @@ mod tests {
     fn a_line_says_when_what_who() {
         let mut event = named();
         let summary = event.summary;
-        check(PLAIN, &event, &format!("05:40:29.641  ▲ seoul-dc-primary/1  {summary}"));
+        check(PLAIN, &event, &format!("05:40:29.641Z  ▲ seoul-dc-primary/1  {summary}"));
         check(
             TimelineFormat { date: true, grouped: true, ..PLAIN },
             &event,
-            &format!("2025-11-08 05:40:29.641  ▲ {summary}"),
+            &format!("2025-11-08 05:40:29.641Z  ▲ {summary}"),
         );
         event.vpn.as_mut().unwrap().name = Some("x");
-        check(PLAIN, &event, &format!("05:40:29.641  ▲ x/1                 {summary}"));
+        check(PLAIN, &event, &format!("05:40:29.641Z  ▲ x/1                 {summary}"));
         event.vpn = Some(sample::vpn("vpn-1", "203.0.113.17"));
-        check(PLAIN, &event, &format!("05:40:29.641  ▲ vpn-1/203.0.113.17  {summary}"));
+        check(PLAIN, &event, &format!("05:40:29.641Z  ▲ vpn-1/203.0.113.17  {summary}"));
         (event.vpn, event.transition, event.severity) = (None, None, Severity::Error);
         let stream = event.log.stream_name;
-        check(PLAIN, &event, &format!("05:40:29.641  ✖ {stream}  {summary}"));
+        check(PLAIN, &event, &format!("05:40:29.641Z  ✖ {stream}  {summary}"));
     }
 
     #[test]
@@ -324,11 +324,11 @@ mod tests {
         let mut event = named();
         (event.kind, event.transition, event.summary) = (Kind::BgpRoute, None, "10.0.0.0/8 advertised");
         event.bgp = Some(Bgp { as_path: Some("65010 65020".into()), ..Bgp::default() });
-        check(PLAIN, &event, "05:40:29.641  · seoul-dc-primary/1  10.0.0.0/8 advertised · AS path 65010 65020");
+        check(PLAIN, &event, "05:40:29.641Z  · seoul-dc-primary/1  10.0.0.0/8 advertised · AS path 65010 65020");
         (event.kind, event.severity, event.summary) = (Kind::Ike, Severity::Warning, "DPD timed out");
         event.ike =
             Some(Ike { phase1: Some(PhaseState::Established), phase2: Some(PhaseState::Down), ..Ike::default() });
-        let line = "05:40:29.641  ! seoul-dc-primary/1  DPD timed out · phase 1 Established · phase 2 Down";
+        let line = "05:40:29.641Z  ! seoul-dc-primary/1  DPD timed out · phase 1 Established · phase 2 Down";
         check(PLAIN, &event, line);
     }
 
@@ -340,7 +340,7 @@ mod tests {
         check(
             colour,
             &event,
-            "\u{1b}[2m05:40:29.641\u{1b}[0m  \u{1b}[1m\u{1b}[31m▼\u{1b}[0m seoul-dc-primary/1  \
+            "\u{1b}[2m05:40:29.641Z\u{1b}[0m  \u{1b}[1m\u{1b}[31m▼\u{1b}[0m seoul-dc-primary/1  \
              \u{1b}[1m\u{1b}[31mdown\u{1b}[0m",
         );
     }
@@ -352,7 +352,7 @@ mod tests {
         event.summary = "a\u{1b}]0;title\u{7}\u{9b}2J\r\nb\u{202e}c";
         event.vpn.as_mut().unwrap().name = Some("n\u{1b}[31m");
         event.raw = Some("\u{1b}[2Jraw");
-        let line = "05:40:29.641  ? n\\u{1b}[31m/1       a\\u{1b}]0;title\\u{7}\\u{9b}2J\\u{d}\\u{a}b\\u{202e}c \
+        let line = "05:40:29.641Z  ? n\\u{1b}[31m/1       a\\u{1b}]0;title\\u{7}\\u{9b}2J\\u{d}\\u{a}b\\u{202e}c \
                     · \\u{1b}[2Jraw";
         check(PLAIN, &event, line);
     }
@@ -362,7 +362,7 @@ mod tests {
         let mut event = named();
         let long = "é".repeat(100_000);
         event.summary = &long;
-        check(PLAIN, &event, &format!("05:40:29.641  ▲ seoul-dc-primary/1  {}…", "é".repeat(500)));
+        check(PLAIN, &event, &format!("05:40:29.641Z  ▲ seoul-dc-primary/1  {}…", "é".repeat(500)));
     }
 
     #[test]

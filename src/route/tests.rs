@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use proptest::sample::{select, subsequence};
 
 use super::*;
-use crate::event::InventoryInfo;
+use crate::event::{InventoryInfo, RouteServer, Vpn};
 use crate::sample;
 
 fn inventory<'a>(state: InventoryState) -> InventoryInfo<'a> {
