@@ -35,6 +35,16 @@ fn delivered(table: &str, sink: &str) -> usize {
     rest.split_whitespace().next().unwrap().replace(',', "").parse().unwrap()
 }
 
+/// The README's excerpt is this run; sizes of compressed files are left out.
+fn readme_shows(table: &str) {
+    let readme = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).unwrap();
+    let rows = ["  read ", "  events ", "  attention ", "  rejected-routes ", "  dead letters "];
+    for line in table.lines().filter(|line| rows.iter().any(|row| line.starts_with(row))) {
+        let numbers = line.split(" (").next().unwrap();
+        assert!(readme.contains(numbers), "README.md shows another run than this: {line}");
+    }
+}
+
 #[test]
 fn the_quickstart_ends_by_itself_and_has_nothing_left_to_do_the_second_time() {
     let folder = tempfile::tempdir().unwrap();
@@ -49,6 +59,7 @@ fn the_quickstart_ends_by_itself_and_has_nothing_left_to_do_the_second_time() {
     assert!(lines("events.ndjson") > 10_000 && lines("rejected-routes.ndjson.gz") > 0);
     assert!(delivered(&table, "attention") > 0);
     assert!(table.contains("unreadable     1 gzip_truncated"), "{table}");
+    readme_shows(&table);
 
     let second = run(folder.path(), &["run", file.to_str().unwrap()]).expect(0);
     assert!(second.stdout.is_empty());
