@@ -98,7 +98,6 @@ impl Dispatcher {
     /// Whether nothing is on its way and everything that is settled is remembered.
     pub fn is_drained(&self) -> bool {
         self.draining
-            && !self.readers.any_in_flight()
             && self.lanes.iter().all(|lane| lane.frontier.is_clear() && lane.awaiting.is_none())
             && self.is_committed()
     }
@@ -336,6 +335,8 @@ impl Dispatcher {
             return;
         }
         state.awaiting = None;
+        // A barrier that went before this batch says nothing about it.
+        state.barrier_sent = false;
         let (shard, ending) = (state.shard, state.phase == Phase::Ending);
         if ending {
             self.tell(lane.0 as usize, Tell::Finish);
@@ -387,9 +388,17 @@ impl Dispatcher {
         }
     }
 
-    /// Stop reading; let what is in flight settle. See [`Dispatcher::is_drained`].
+    /// Stop reading; let what the sinks have settle. See [`Dispatcher::is_drained`].
+    ///
+    /// A piece that a reader is at is void: an idle source may hold it up for long, and it is read next time.
     pub fn drain(&mut self) {
         self.draining = true;
+        for lane in 0..self.lanes.len() {
+            if matches!(self.lanes[lane].phase, Phase::Reading(_)) {
+                self.leave_reader(lane);
+                self.lanes[lane].phase = Phase::Idle;
+            }
+        }
         self.checkpoint();
     }
 }

@@ -70,10 +70,6 @@ impl Readers {
         self.by_id.values().filter(move |reader| reader.shard == shard)
     }
 
-    pub(super) fn any_in_flight(&self) -> bool {
-        self.by_id.values().any(|reader| reader.in_flight.is_some())
-    }
-
     pub(super) fn count(&self) -> usize {
         self.by_id.len()
     }
