@@ -81,7 +81,7 @@ struct FilteredEvent<'a> {
 
 /// The words that only an EC2 answer has. Its pre-shared keys must never be carried on, not even as an
 /// unreadable piece of one.
-const EC2_MARKS: [&str; 7] = [
+const EC2_MARKS: [&str; 9] = [
     "\"VpnConnections\"",
     "\"CustomerGateways\"",
     "\"VpnGateways\"",
@@ -89,11 +89,15 @@ const EC2_MARKS: [&str; 7] = [
     "PreSharedKey",
     "pre_shared_key",
     "CustomerGatewayConfiguration",
+    // `aws --output text`, which has no keys: a row begins with what it is.
+    "VPNCONNECTIONS\t",
+    "TUNNELOPTIONS\t",
 ];
 
-/// Whether the text is an EC2 inventory answer or a part of one.
+/// Whether the text is an EC2 inventory answer or a part of one, be it UTF-16 that was read as UTF-8.
 pub(crate) fn is_ec2(text: &str) -> bool {
-    EC2_MARKS.iter().any(|mark| text.contains(mark))
+    let marked = |text: &str| EC2_MARKS.iter().any(|mark| text.contains(mark));
+    marked(text) || (text.contains('\0') && marked(&text.replace('\0', "")))
 }
 
 /// Reads a JSON document, an object or an array. `text` is UTF-8 and its brackets match.
