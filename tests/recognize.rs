@@ -182,6 +182,35 @@ fn get_records_tells_arrival_and_sequence() {
 }
 
 #[test]
+fn what_lambda_gets_is_read_as_records() {
+    let data = STANDARD.encode(gzip(ENVELOPE));
+    let kinesis = json!({"Records": [{"eventID": "shardId-0:496", "eventSource": "aws:kinesis", "kinesis": {
+        "kinesisSchemaVersion": "1.0", "partitionKey": "p", "sequenceNumber": "496", "data": data,
+        "approximateArrivalTimestamp": 1_762_580_429.641}}]});
+    let firehose = json!({"invocationId": "i", "deliveryStreamArn": "arn", "region": "r", "records": [
+        {"recordId": "1", "approximateArrivalTimestamp": 1_762_580_429_641_i64, "data": data}]});
+    let awslogs = json!({"awslogs": {"data": data}});
+    for (event, arrival, sequence) in [
+        (kinesis, Some(Millis(1_762_580_429_641)), Some("496")),
+        (firehose, Some(Millis(1_762_580_429_641)), None),
+        (awslogs, None, None),
+    ] {
+        check(event.to_string(), &["s/7/5/m/0"]);
+        check(pretty(&event.to_string()), &["s/7/5/m/0"]);
+        let items = items(event.to_string());
+        let [Item::Record(record)] = &items[..] else { panic!("one record: {items:?}") };
+        assert_eq!((record.arrival, record.sequence.as_deref()), (arrival, sequence));
+    }
+    check(r#"{"records":[{"recordId":"1"},{"recordId":"2","data":"?"}]}"#, &["!no_data", "!bad_base64"]);
+    check(r#"{"awslogs":{}}"#, &["!no_data"]);
+    for line in [r#"{"records":[1]}"#, r#"{"records":[]}"#, r#"{"awslogs":true}"#] {
+        check(line, &[&format!("stream///{line}/0")]);
+    }
+    let secret = STANDARD.encode(sample("describe-vpn-connections.json"));
+    check(json!({"Records": [{"Data": secret}]}).to_string(), &["!ec2_inventory"]);
+}
+
+#[test]
 fn the_rest_is_read_after_what_is_broken() {
     let cut = &gzip(ENVELOPE)[..60];
     check([cut, &gzip(ENVELOPE)].concat(), &["?gzip_truncated", "s/7/5/m/0"]);
@@ -192,7 +221,11 @@ fn the_rest_is_read_after_what_is_broken() {
     check([&damaged[..], &gzip(ENVELOPE)].concat(), &["?gzip_corrupt", "s/7/5/m/0"]);
     check(b"\xff\xff\nafter\n", &["!invalid_utf8", "stream///after/0"]);
     check("H4sIA!!!\nafter\n", &["!bad_base64", "stream///after/0"]);
-    check(r#"{"Records":[{"Data":"?"},{"PartitionKey":"x"}]}"#, &["!bad_base64", "!bad_base64"]);
+    check(r#"{"Records":[{"Data":"?"},{"PartitionKey":"x"}]}"#, &["!bad_base64", "!no_data"]);
+    check(
+        r#"{"Records":[{"s3":{}},{"Data":null},{"kinesis":{}},{"Data":7}]}"#,
+        &["!no_data", "!no_data", "!no_data", "!bad_base64"],
+    );
     check([&[0xf3, 0x89, 0x9a, 0xc2][..], b"\n\n\x01"].concat(), &["?kpl_aggregated"]);
     // A cut-off line does not swallow the good ones behind it.
     check(format!("{{\"a\": {{\"b\": 1,\n{ENVELOPE}\n"), &["stream///{\"a\": {\"b\": 1,/0", "s/7/5/m/0"]);

@@ -40,6 +40,8 @@ pub enum Reason {
     InvalidUtf8,
     /// A JSON document that breaks off.
     BrokenJson,
+    /// An entry of a list of records that has no data.
+    NoData,
     /// Base64 that is none.
     BadBase64,
     /// Gzip data that is damaged or cut off.
@@ -59,6 +61,7 @@ impl Reason {
             Reason::TooLarge => "too_large",
             Reason::InvalidUtf8 => "invalid_utf8",
             Reason::BrokenJson => "broken_json",
+            Reason::NoData => "no_data",
             Reason::BadBase64 => "bad_base64",
             Reason::GzipDamaged => "gzip_damaged",
             Reason::NestedGzip => "nested_gzip",
@@ -73,6 +76,7 @@ impl Reason {
             Reason::TooLarge => "a line or JSON document of more than 64 MiB is not read: split it",
             Reason::InvalidUtf8 => "not text and not gzip: is this the right file?",
             Reason::BrokenJson => "the JSON breaks off: was the file copied completely?",
+            Reason::NoData => "an entry without `Data`: is this a list of Kinesis records?",
             Reason::BadBase64 => "looks like a record in base64, but is cut off or changed: copy it again",
             Reason::GzipDamaged => "the gzip data is damaged or cut off: copy the file again",
             Reason::NestedGzip => "a gzip file in a gzip file: unpack it once with `gunzip`",

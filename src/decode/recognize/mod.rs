@@ -2,7 +2,7 @@
 //!
 //! Recognised by content, mixed freely: raw gzip records, one after the other; base64 of a record, a line
 //! each; what `aws kinesis get-records`, `aws logs filter-log-events` and `get-log-events` print, on one
-//! line or many; plain envelopes; our dead letters; lines of an export task; bare log lines, JSON or text;
+//! line or many; the events that Lambda gets from Kinesis, Firehose or CloudWatch Logs; plain envelopes; our dead letters; lines of an export task; bare log lines, JSON or text;
 //! and a gzip file of any of these.
 //!
 //! Invariants: the input is read as a stream, and never more than [`Recognizer::MAX_UNIT_BYTES`] of a line
