@@ -34,7 +34,8 @@ pub struct Event<'a> {
     pub schema: &'static str,
     /// Same log event, same id: through any filter, shard or replay.
     pub id: EventId,
-    /// When it happened: the event's own time if it lies in 2000..2100, else CloudWatch's, else the arrival.
+    /// When it happened: the event's own time if it lies in 2000..2100, else CloudWatch's, else the arrival. The
+    /// epoch (1970-01-01) stands where none of them tells a time; `problems` then says so.
     pub time: Millis,
     /// When the record arrived in the stream; absent where there is no arrival time.
     #[serde(skip_serializing_if = "Option::is_none")]

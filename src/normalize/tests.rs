@@ -11,7 +11,9 @@ fn event_in(stream_name: &str, line: &str) -> Value {
     let stream = LogStream { owner: "1".into(), group: "g".into(), stream: stream_name.into() };
     let identity = StreamIdentity::parse(&stream.stream);
     let mut text = String::from("left over");
-    serde_json::to_value(normalize(&log, &stream, &identity, None, EventId(1), &mut text)).unwrap()
+    // An arrival, so that a line without a time has no problem with it.
+    let observed = Some(Millis(1_762_580_700_000));
+    serde_json::to_value(normalize(&log, &stream, &identity, observed, EventId(1), &mut text)).unwrap()
 }
 
 /// Checks the parts of the event that `expect` names.
