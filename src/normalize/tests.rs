@@ -158,7 +158,8 @@ fn malformed_values_are_problems_and_in_no_field() {
 fn a_route_that_was_denied_was_never_accepted_unless_it_is_withdrawn() {
     for (status, details, action, because) in [
         ("ADVERTISED", "DENIED due to: route-map", "rejected", json!("route-map")),
-        ("UPDATED", "DENIED  due to non-connected next-hop;", "rejected", json!("non-connected next-hop;")),
+        ("UPDATED", "DENIED  due to non-connected next-hop;", "rejected", json!("non-connected next-hop")),
+        ("UPDATED", "DENIED due to: as-path contains our own AS; }.", "rejected", json!("as-path contains our own AS")),
         ("UPDATED", "DENIED", "rejected", json!("DENIED")),
         ("WITHDRAWN", "DENIED due to: x", "withdrawn", Value::Null),
         ("ADVERTISED", "something else", "advertised", Value::Null),
