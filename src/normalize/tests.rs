@@ -262,6 +262,17 @@ fn identity_comes_from_the_line_before_the_stream() {
 }
 
 #[test]
+fn a_phase_1_sa_that_is_deleted_while_phase_2_is_up_is_no_warning() {
+    for (phase2, severity) in
+        [("Established", "notice"), ("Rekeying", "notice"), ("Down", "warning"), ("Unknown", "warning")]
+    {
+        let line = json!({"event_timestamp": 1_762_580_429_641_i64, "ike_phase2_state": phase2,
+            "details": "AWS tunnel received DELETE for IKE_SA from CGW"});
+        check(&line.to_string(), json!({"kind": "ike", "action": "phase1_deleted", "severity": severity}));
+    }
+}
+
+#[test]
 fn a_status_without_a_message_is_a_snapshot_and_no_edge() {
     for (kind, status, expect) in [
         (
@@ -272,7 +283,7 @@ fn a_status_without_a_message_is_a_snapshot_and_no_edge() {
         (
             "BGPStatus",
             "DOWN",
-            json!({"kind": "bgp.session", "action": "down", "transition": null, "session_state": "down"}),
+            json!({"kind": "bgp.session", "action": "down", "transition": null, "session_state": "down", "severity": "warning"}),
         ),
         ("BGPStatus", "ODD", json!({"kind": "bgp.session", "action": "other", "session_state": null})),
         ("BFDStatus", "UP", json!({"kind": "bfd.session", "action": "up", "transition": null, "session_state": "up"})),
