@@ -185,7 +185,7 @@ pub struct Gateway {
     /// The `Name` tag.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
-    /// Who owns it, if another account shares it.
+    /// The account that owns it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub owner_account_id: Option<String>,
     /// Its BGP ASN.
@@ -267,7 +267,7 @@ pub struct Bgp<'a> {
     /// The AS numbers of the path, in order.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub as_path_asns: Option<AsNumbers<'a>>,
-    /// The last AS number of the path.
+    /// The last AS number of the path; absent where the path ends in an AS set.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub origin_asn: Option<u32>,
     /// LOCAL_PREF.
