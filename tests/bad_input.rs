@@ -264,7 +264,7 @@ fn every_bad_record_is_counted_and_its_reason_logged_once() {
 #[test]
 fn a_file_of_noise_does_not_flood_the_log() {
     let folder = tempfile::tempdir().unwrap();
-    std::fs::write(folder.path().join("input.json"), b"\xff\xfe noise\n".repeat(5000)).unwrap();
+    std::fs::write(folder.path().join("input.json"), b"\xff\xff noise\n".repeat(5000)).unwrap();
     std::fs::write(folder.path().join("p.yaml"), PIPELINE).unwrap();
     let done = run(folder.path(), &["run", "p.yaml"]).expect(0);
     let log = done.err();

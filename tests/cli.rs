@@ -110,7 +110,7 @@ fn unreadable_parts_are_named_with_place_and_reason_after_all_the_rest_is_read()
     let good = forms::base64_lines(&[&forms::records(&forms::small_fleet())[0].data]);
     let damaged = format!("{}\n", &good.trim_end()[..good.len() / 2]);
     std::fs::write(folder.path().join("mixed"), format!("{good}{damaged}a bare line\n")).unwrap();
-    std::fs::write(folder.path().join("noise"), b"\xff\xfe\n").unwrap();
+    std::fs::write(folder.path().join("noise"), b"\xff\xff\n").unwrap();
     let alone = run_on(folder.path(), &["decode"], good.as_bytes()).expect(0).events().len();
     let done = run(folder.path(), &["decode", "mixed", "missing", "noise", "mixed"]).expect(1);
     assert_eq!(done.events().len(), 2 * (alone + 1));

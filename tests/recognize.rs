@@ -86,6 +86,9 @@ fn records_are_found_in_every_form() {
     let event = &["s/7/5/m/0"];
     check(ENVELOPE, event);
     check(format!("\u{feff}{ENVELOPE}\r\n\r\n"), event);
+    check(format!("\u{feff}{}", pretty(ENVELOPE)), event);
+    check(format!("\u{feff}{}", STANDARD.encode(gzip(ENVELOPE))), event);
+    check("\u{feff}bare\n", &["stream///bare/0"]);
     check(pretty(ENVELOPE), event);
     check(gzip(ENVELOPE), event);
     check(gzip(pretty(ENVELOPE)), event);
@@ -179,6 +182,35 @@ fn get_records_tells_arrival_and_sequence() {
 }
 
 #[test]
+fn what_lambda_gets_is_read_as_records() {
+    let data = STANDARD.encode(gzip(ENVELOPE));
+    let kinesis = json!({"Records": [{"eventID": "shardId-0:496", "eventSource": "aws:kinesis", "kinesis": {
+        "kinesisSchemaVersion": "1.0", "partitionKey": "p", "sequenceNumber": "496", "data": data,
+        "approximateArrivalTimestamp": 1_762_580_429.641}}]});
+    let firehose = json!({"invocationId": "i", "deliveryStreamArn": "arn", "region": "r", "records": [
+        {"recordId": "1", "approximateArrivalTimestamp": 1_762_580_429_641_i64, "data": data}]});
+    let awslogs = json!({"awslogs": {"data": data}});
+    for (event, arrival, sequence) in [
+        (kinesis, Some(Millis(1_762_580_429_641)), Some("496")),
+        (firehose, Some(Millis(1_762_580_429_641)), None),
+        (awslogs, None, None),
+    ] {
+        check(event.to_string(), &["s/7/5/m/0"]);
+        check(pretty(&event.to_string()), &["s/7/5/m/0"]);
+        let items = items(event.to_string());
+        let [Item::Record(record)] = &items[..] else { panic!("one record: {items:?}") };
+        assert_eq!((record.arrival, record.sequence.as_deref()), (arrival, sequence));
+    }
+    check(r#"{"records":[{"recordId":"1"},{"recordId":"2","data":"?"}]}"#, &["!no_data", "!bad_base64"]);
+    check(r#"{"awslogs":{}}"#, &["!no_data"]);
+    for line in [r#"{"records":[1]}"#, r#"{"records":[]}"#, r#"{"awslogs":true}"#] {
+        check(line, &[&format!("stream///{line}/0")]);
+    }
+    let secret = STANDARD.encode(sample("describe-vpn-connections.json"));
+    check(json!({"Records": [{"Data": secret}]}).to_string(), &["!ec2_inventory"]);
+}
+
+#[test]
 fn the_rest_is_read_after_what_is_broken() {
     let cut = &gzip(ENVELOPE)[..60];
     check([cut, &gzip(ENVELOPE)].concat(), &["?gzip_truncated", "s/7/5/m/0"]);
@@ -187,9 +219,13 @@ fn the_rest_is_read_after_what_is_broken() {
     let middle = damaged.len() - 5;
     damaged[middle] ^= 0xff;
     check([&damaged[..], &gzip(ENVELOPE)].concat(), &["?gzip_corrupt", "s/7/5/m/0"]);
-    check(b"\xff\xfe\nafter\n", &["!invalid_utf8", "stream///after/0"]);
+    check(b"\xff\xff\nafter\n", &["!invalid_utf8", "stream///after/0"]);
     check("H4sIA!!!\nafter\n", &["!bad_base64", "stream///after/0"]);
-    check(r#"{"Records":[{"Data":"?"},{"PartitionKey":"x"}]}"#, &["!bad_base64", "!bad_base64"]);
+    check(r#"{"Records":[{"Data":"?"},{"PartitionKey":"x"}]}"#, &["!bad_base64", "!no_data"]);
+    check(
+        r#"{"Records":[{"s3":{}},{"Data":null},{"kinesis":{}},{"Data":7}]}"#,
+        &["!no_data", "!no_data", "!no_data", "!bad_base64"],
+    );
     check([&[0xf3, 0x89, 0x9a, 0xc2][..], b"\n\n\x01"].concat(), &["?kpl_aggregated"]);
     // A cut-off line does not swallow the good ones behind it.
     check(format!("{{\"a\": {{\"b\": 1,\n{ENVELOPE}\n"), &["stream///{\"a\": {\"b\": 1,/0", "s/7/5/m/0"]);
@@ -274,6 +310,66 @@ fn an_ec2_answer_is_refused_and_carries_no_byte() {
             assert!(!found.contains("NEVER-SHOW"), "{found}");
         }
     }
+}
+
+fn utf16(text: &str, to_bytes: fn(u16) -> [u8; 2]) -> Vec<u8> {
+    text.encode_utf16().flat_map(to_bytes).collect()
+}
+
+#[test]
+fn utf16_with_a_mark_is_refused_as_a_whole() {
+    for to_bytes in [u16::to_le_bytes, u16::to_be_bytes] {
+        for text in [sample("describe-vpn-connections.json"), "line\nline\n".into(), String::new()] {
+            let input = utf16(&format!("\u{feff}{text}"), to_bytes);
+            check(&input, &["!utf16"]);
+            let [Item::Unreadable(unreadable)] = &items(&input)[..] else { panic!("one item") };
+            assert_eq!((unreadable.bytes.as_ref(), unreadable.place.byte), (None, 0));
+            check([&gzip([&input[..], b"\n"].concat())[..], b"after\n"].concat(), &["!utf16", "stream///after/0"]);
+        }
+    }
+}
+
+#[test]
+fn no_form_of_an_ec2_answer_lets_a_secret_out() {
+    const SECRET: &str = "NEVER-SHOW-THIS-PRE-SHARED-KEY";
+    let json = sample("describe-vpn-connections.json");
+    let compact = serde_json::from_str::<serde_json::Value>(&json).unwrap().to_string();
+    let korean = json.replace("seoul", "\u{c11c}\u{c6b8}\u{0a0a}");
+    let text = format!(
+        "VPNCONNECTIONS\tVPN\t<pre_shared_key>{SECRET}</pre_shared_key>\t{SECRET}\nOPTIONS\tFalse\n\
+         TUNNELOPTIONS\t203.0.113.17\t{SECRET}\t169.254.50.84/30\n"
+    );
+    let yaml = format!("VpnConnections:\n- Options:\n    TunnelOptions:\n    - PreSharedKey: {SECRET}\n");
+    let row = format!("||||  203.0.113.17  |  {SECRET}  ||||\n");
+    let rule = "|||+----------------+----------------------------------+|||\n";
+    let table = format!(
+        "----\n|DescribeVpnConnections|\n||||  OutsideIpAddress  |  PreSharedKey  ||||\n{rule}{row}{row}{rule}"
+    );
+    for form in [json, compact, korean, text, yaml, table] {
+        assert!(form.contains(SECRET));
+        for form in [form.clone(), form.replace('\n', "\r\n"), form.trim_end().to_owned()] {
+            let (little, big) = (utf16(&form, u16::to_le_bytes), utf16(&form, u16::to_be_bytes));
+            let wide: Vec<u8> = form.chars().flat_map(|c| (c as u32).to_le_bytes()).collect();
+            for input in [form.into_bytes(), little, big, wide] {
+                for found in [items(&input), items(gzip(&input))] {
+                    for item in &found {
+                        let bytes = match item {
+                            Item::Record(record) => record.data.to_vec(),
+                            Item::Unreadable(unreadable) => unreadable.bytes.as_deref().unwrap_or_default().to_vec(),
+                        };
+                        let plain = String::from_utf8_lossy(&bytes).replace("\\u0000", "").replace('\0', "");
+                        assert!(!plain.contains("NEVER-SHOW"), "{plain}");
+                    }
+                    assert!(told(&found).contains(&"!ec2_inventory".into()), "{found:?}");
+                }
+            }
+        }
+    }
+    // A table of something else is read.
+    check(
+        "PreSharedKey\n|row|\nafter\n|row|\n",
+        &["!ec2_inventory", "!ec2_inventory", "stream///after/0", "stream///|row|/0"],
+    );
 }
 
 #[test]

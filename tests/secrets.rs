@@ -19,11 +19,15 @@ sinks:
   console: { console: {}, format: timeline }
 ";
 
-/// Fails if the secret is in these bytes, plain or in base64 at any of its three offsets, or packed.
+/// Fails if the secret is in these bytes, plain, in UTF-16 (as it is or escaped in JSON), or in base64 at any of its three offsets, or packed.
 #[track_caller]
 fn check(what: &str, bytes: &[u8]) {
     use base64::Engine as _;
     let mut needles = vec![SECRET.as_bytes().to_vec()];
+    for between in ["\0", "\\u0000", "\\0"] {
+        let letters: Vec<_> = SECRET.chars().map(String::from).collect();
+        needles.push(letters.join(between).into_bytes());
+    }
     for offset in 0..3 {
         let padded = [&b"xx"[..offset], SECRET.as_bytes()].concat();
         let encoded = base64::engine::general_purpose::STANDARD_NO_PAD.encode(padded);
@@ -76,6 +80,8 @@ fn variants() -> Vec<(&'static str, Vec<u8>)> {
             let packed = gzip(&whole);
             packed[..packed.len() - 20].to_vec()
         }),
+        ("in UTF-16 with a mark", [255, 254].into_iter().chain(whole.iter().flat_map(|byte| [*byte, 0])).collect()),
+        ("as text", format!("TUNNELOPTIONS\t203.0.113.17\t{SECRET}\t169.254.50.84/30\n").into_bytes()),
         ("in UTF-16", whole.iter().flat_map(|byte| [*byte, 0]).collect()),
         ("with broken UTF-8", [&whole[..], b"\xff\xfe"].concat()),
         ("with CRLF", String::from_utf8(whole.clone()).unwrap().replace('\n', "\r\n").into_bytes()),

@@ -212,6 +212,21 @@ fn inputs_that_cannot_be_read_are_named_with_a_remedy() {
     mode(0o755);
 }
 
+#[test]
+fn a_folder_is_read_without_what_an_export_task_tests_its_rights_with() {
+    let folder = tempfile::tempdir().unwrap();
+    let stream = folder.path().join("export/vpn-1_203.0.113.17-BGP.log");
+    std::fs::create_dir_all(&stream).unwrap();
+    for file in [folder.path().join("export/aws-logs-write-test"), stream.join("000000.gz")] {
+        std::fs::write(file, "Permission Check Successful").unwrap();
+    }
+    let files = |input: std::path::PathBuf| tunnelog::source::replay::files_in(&[input]).unwrap();
+    assert_eq!(files(folder.path().into()), [stream.join("000000.gz")]);
+    // Named itself it is read: somebody wants it.
+    let named = folder.path().join("export/aws-logs-write-test");
+    assert_eq!(files(named.clone()), [named]);
+}
+
 #[tokio::test]
 async fn a_shard_that_is_not_the_sources_own_is_refused() {
     let folder = tempfile::tempdir().unwrap();

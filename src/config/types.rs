@@ -136,7 +136,7 @@ pub struct Enrich {
     pub file: Option<PathBuf>,
     /// The inventory of the `simulate` source of this name.
     pub simulated: Option<String>,
-    /// A CSV file whose first column is `connection_id`; the other columns become tags.
+    /// A CSV file with a column named `connection_id`; the other columns become tags.
     pub overlay: Option<PathBuf>,
     /// The EC2 tags that events carry in `vpn.tags`. `Name` is always `vpn.name`.
     pub tags: Vec<String>,

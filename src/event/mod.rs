@@ -34,7 +34,8 @@ pub struct Event<'a> {
     pub schema: &'static str,
     /// Same log event, same id: through any filter, shard or replay.
     pub id: EventId,
-    /// When it happened: the event's own time if it lies in 2000..2100, else CloudWatch's, else the arrival.
+    /// When it happened: the event's own time if it lies in 2000..2100, else CloudWatch's, else the arrival. The
+    /// epoch (1970-01-01) stands where none of them tells a time; `problems` then says so.
     pub time: Millis,
     /// When the record arrived in the stream; absent where there is no arrival time.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -184,7 +185,7 @@ pub struct Gateway {
     /// The `Name` tag.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
-    /// Who owns it, if another account shares it.
+    /// The account that owns it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub owner_account_id: Option<String>,
     /// Its BGP ASN.
@@ -266,7 +267,7 @@ pub struct Bgp<'a> {
     /// The AS numbers of the path, in order.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub as_path_asns: Option<AsNumbers<'a>>,
-    /// The last AS number of the path.
+    /// The last AS number of the path; absent where the path ends in an AS set.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub origin_asn: Option<u32>,
     /// LOCAL_PREF.

@@ -153,7 +153,7 @@ words! {
     Transition {
         /// OpenConfirm → Established.
         Up = "up",
-        /// Established → Idle.
+        /// Established → any other state.
         Down = "down",
     }
 }

@@ -157,7 +157,8 @@ pub(crate) fn route<'a>(line: &Line<'a>, problems: &mut Vec<Problem<'a>>) -> (Ac
 fn denied<'a>(details: &Cow<'a, str>) -> Option<Cow<'a, str>> {
     let rest = after(details, "denied")?;
     let because = after(rest, "due to").unwrap_or(rest).trim_start_matches(':').trim();
-    let because = because.trim_end_matches(['}', ' ']);
+    // FRR's own texts end in `;`, some of AWS's in `}`.
+    let because = because.trim_end_matches(['}', ' ', ';', '.']);
     Some(part(details, if because.is_empty() { details } else { because }))
 }
 

@@ -169,7 +169,10 @@ fn meaning<'a>(line: &Line<'a>, identity: &StreamIdentity<'a>, problems: &mut Ve
         Form::Ike => {
             let row = details.as_deref().and_then(table::ike_row).unwrap_or(&table::IKE_OTHER);
             let ike = ike::read(line, details.as_ref(), problems);
-            Meaning { row, session_state: ike::session_state(ike.phase2), ike: Some(ike), details, ..nothing }
+            let session_state = ike::session_state(ike.phase2);
+            let is_replaced = row.action == Action::Phase1Deleted && session_state == Some(SessionState::Up);
+            let row = if is_replaced { &table::PHASE1_REPLACED } else { row };
+            Meaning { row, session_state, ike: Some(ike), details, ..nothing }
         }
         Form::Unknown => nothing,
     }

@@ -149,8 +149,8 @@ pub const SESSION_OTHER: Row =
 /// Sessions of which only the status is told: a snapshot, so no edge.
 #[rustfmt::skip]
 pub const SNAPSHOT: &[Row] = &[
-    status("BGPStatus UP without a message", Kind::BgpSession, A::Established, StateFrom::Status, Info, "the session is reported up"),
-    status("BGPStatus DOWN without a message", Kind::BgpSession, A::Down, StateFrom::Status, Error, "the session is reported down"),
+    status("BGPStatus UP without a message", Kind::BgpSession, A::Established, StateFrom::Status, Info, "a route server's session is reported up: a snapshot, which may repeat"),
+    status("BGPStatus DOWN without a message", Kind::BgpSession, A::Down, StateFrom::Status, Warning, "a route server's session is reported down: a snapshot, which may repeat"),
     status("BGPStatus with neither", Kind::BgpSession, A::Other, StateFrom::Status, Notice, "nothing is told"),
     status("BFDStatus UP", Kind::BfdSession, A::Up, StateFrom::Status, Info, "the path to the peer works"),
     status("BFDStatus DOWN", Kind::BfdSession, A::Down, StateFrom::Status, Error, "the path to the peer does not work"),
@@ -176,8 +176,8 @@ pub const IKE: &[Row] = &[
     ike("No Proposal Match Found. Notifying with \"No proposal chosen\"", "no proposal match found notifying", A::NoProposal, Error, "phase 2: no common encryption, integrity or DH group"),
     ike("No Proposal Match Found by AWS", "no proposal match found", A::NoProposal, Error, "phase 1: no common encryption, integrity or DH group"),
     ike("AWS tunnel received DELETE for Phase 2 SA with SPI: xxxx", "* received delete for phase 2 sa", A::Phase2Deleted, Notice, "the customer gateway deleted a phase 2 SA"),
-    ike("AWS tunnel received DELETE for IKE_SA from CGW", "* received delete for ike_sa", A::Phase1Deleted, Warning, "the customer gateway deleted phase 1 and the tunnel with it"),
-    ike("AWS tunnel DPD timed out after {retry_count} retransmits", "* dpd timed out", A::DpdTimeout, Error, "the customer gateway did not answer dead peer detection: the tunnel is closed"),
+    ike("AWS tunnel received DELETE for IKE_SA from CGW", "* received delete for ike_sa", A::Phase1Deleted, Warning, "the customer gateway deleted a phase 1 SA (IKE_SA)"),
+    ike("AWS tunnel DPD timed out after {retry_count} retransmits", "* dpd timed out", A::DpdTimeout, Error, "the customer gateway did not answer dead peer detection"),
     ike("AWS tunnel detected a (CHILD_REKEY) collision as CHILD_DELETE", "* child_rekey collision", A::RekeyCollision, Notice, "both ends rekeyed phase 2 at once"),
     ike("AWS tunnel (CHILD_SA) redundant SA is being deleted due to detected collision", "* child_sa redundant sa", A::RedundantSa, Info, "a superfluous phase 2 SA is deleted after a collision"),
     ike("AWS tunnel Phase 2 was unable to establish while keeping Phase 1", "* phase 2 was unable to establish", A::Phase2Failed, Error, "phase 2 could not be established; phase 1 is kept"),
@@ -191,6 +191,15 @@ pub const IKE: &[Row] = &[
     ike("AWS tunnel processed response (id=xxx) for CREATE_CHILD_SA", "* processed response * create_child_sa", A::Rekey, Debug, "routine rekey: the response was processed"),
 ];
 
+/// As in [`IKE`], but phase 2 is up: who began a rekey deletes the old IKE_SA (RFC 7296 section 2.8).
+pub const PHASE1_REPLACED: Row = ike(
+    "AWS tunnel received DELETE for IKE_SA from CGW, while phase 2 is up",
+    "",
+    A::Phase1Deleted,
+    Notice,
+    "the customer gateway deleted a phase 1 SA (IKE_SA), as a rekey does",
+);
+
 /// A tunnel activity message that is not in [`IKE`].
 pub const IKE_OTHER: Row =
     ike("any other text of tunnel activity", "", A::Other, Notice, "a message that AWS does not document");
@@ -202,7 +211,8 @@ pub const UNPARSED: Row =
 /// All rows in the order of the documentation.
 pub fn rows() -> impl Iterator<Item = &'static Row> {
     const LAST: &[Row] = &[UNPARSED];
-    SESSION.iter().chain(&[SESSION_OTHER]).chain(SNAPSHOT).chain(ROUTE).chain(IKE).chain(&[IKE_OTHER]).chain(LAST)
+    let ike = IKE.iter().chain(&[PHASE1_REPLACED, IKE_OTHER]);
+    SESSION.iter().chain(&[SESSION_OTHER]).chain(SNAPSHOT).chain(ROUTE).chain(ike).chain(LAST)
 }
 
 /// Documented messages have at most 20 words; in a megabyte of text nobody looks for one to its end.

@@ -11,7 +11,9 @@ fn event_in(stream_name: &str, line: &str) -> Value {
     let stream = LogStream { owner: "1".into(), group: "g".into(), stream: stream_name.into() };
     let identity = StreamIdentity::parse(&stream.stream);
     let mut text = String::from("left over");
-    serde_json::to_value(normalize(&log, &stream, &identity, None, EventId(1), &mut text)).unwrap()
+    // An arrival, so that a line without a time has no problem with it.
+    let observed = Some(Millis(1_762_580_700_000));
+    serde_json::to_value(normalize(&log, &stream, &identity, observed, EventId(1), &mut text)).unwrap()
 }
 
 /// Checks the parts of the event that `expect` names.
@@ -156,7 +158,8 @@ fn malformed_values_are_problems_and_in_no_field() {
 fn a_route_that_was_denied_was_never_accepted_unless_it_is_withdrawn() {
     for (status, details, action, because) in [
         ("ADVERTISED", "DENIED due to: route-map", "rejected", json!("route-map")),
-        ("UPDATED", "DENIED  due to non-connected next-hop;", "rejected", json!("non-connected next-hop;")),
+        ("UPDATED", "DENIED  due to non-connected next-hop;", "rejected", json!("non-connected next-hop")),
+        ("UPDATED", "DENIED due to: as-path contains our own AS; }.", "rejected", json!("as-path contains our own AS")),
         ("UPDATED", "DENIED", "rejected", json!("DENIED")),
         ("WITHDRAWN", "DENIED due to: x", "withdrawn", Value::Null),
         ("ADVERTISED", "something else", "advertised", Value::Null),
@@ -259,6 +262,17 @@ fn identity_comes_from_the_line_before_the_stream() {
 }
 
 #[test]
+fn a_phase_1_sa_that_is_deleted_while_phase_2_is_up_is_no_warning() {
+    for (phase2, severity) in
+        [("Established", "notice"), ("Rekeying", "notice"), ("Down", "warning"), ("Unknown", "warning")]
+    {
+        let line = json!({"event_timestamp": 1_762_580_429_641_i64, "ike_phase2_state": phase2,
+            "details": "AWS tunnel received DELETE for IKE_SA from CGW"});
+        check(&line.to_string(), json!({"kind": "ike", "action": "phase1_deleted", "severity": severity}));
+    }
+}
+
+#[test]
 fn a_status_without_a_message_is_a_snapshot_and_no_edge() {
     for (kind, status, expect) in [
         (
@@ -269,7 +283,7 @@ fn a_status_without_a_message_is_a_snapshot_and_no_edge() {
         (
             "BGPStatus",
             "DOWN",
-            json!({"kind": "bgp.session", "action": "down", "transition": null, "session_state": "down"}),
+            json!({"kind": "bgp.session", "action": "down", "transition": null, "session_state": "down", "severity": "warning"}),
         ),
         ("BGPStatus", "ODD", json!({"kind": "bgp.session", "action": "other", "session_state": null})),
         ("BFDStatus", "UP", json!({"kind": "bfd.session", "action": "up", "transition": null, "session_state": "up"})),

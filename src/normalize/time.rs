@@ -8,7 +8,8 @@ use crate::event::{Millis, Problem};
 /// A time below this is in seconds: 10^11 ms is in 1973, 10^11 s is in the year 5138.
 const SECONDS_BELOW: f64 = 1e11;
 
-/// The event's time. Implausible times of the line or the envelope are kept in `problems`.
+/// The event's time. Implausible times of the line or the envelope are kept in `problems`, and that nothing
+/// tells a time, so that formats which keep only the lines with problems keep this one.
 pub(crate) fn event_time<'a>(
     line: &Line<'a>,
     envelope: Option<Millis>,
@@ -25,7 +26,11 @@ pub(crate) fn event_time<'a>(
         None => own_time(&line.timestamp, problems),
     };
     let envelope = envelope.filter(|time| plausible("log.timestamp", *time, problems));
-    own.or(envelope).or(observed.filter(|time| time.is_plausible())).unwrap_or_default()
+    let time = own.or(envelope).or(observed.filter(|time| time.is_plausible()));
+    if time.is_none() {
+        problems.push(Problem { field: "time", value: Cow::Borrowed("none") });
+    }
+    time.unwrap_or_default()
 }
 
 /// One of the line's two times, if it is one and plausible.
@@ -108,10 +113,16 @@ mod tests {
         check(r#"{"event_timestamp":[]}"#, 1_700_000_000_000, &[]);
         let mut problems = Vec::new();
         assert_eq!(event_time(&Line::default(), Some(Millis(i64::MIN)), None, &mut problems), Millis(0));
-        assert_eq!(problems.len(), 1);
+        let values: Vec<_> = problems.iter().map(|problem| (problem.field, &*problem.value)).collect();
+        assert_eq!(values, [("log.timestamp", "-9223372036854775808"), ("time", "none")]);
+        let mut problems = Vec::new();
+        assert_eq!(event_time(&Line::default(), None, Some(Millis(-1)), &mut problems), Millis(0));
+        assert_eq!(problems, [Problem { field: "time", value: "none".into() }]);
+        problems.clear();
         assert_eq!(
             event_time(&Line::default(), None, Some(Millis(1_600_000_000_000)), &mut problems).0,
             1_600_000_000_000
         );
+        assert!(problems.is_empty());
     }
 }

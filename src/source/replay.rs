@@ -38,6 +38,9 @@ const FINGERPRINT_BYTES: u64 = 64 * 1024;
 /// One log line for each reason in this time: a file of noise must not flood the log.
 const LOG_INTERVAL: Duration = Duration::from_secs(10);
 
+/// What an export task of CloudWatch Logs leaves in its folder: a test whether it may write there.
+const EXPORT_TEST_FILE: &str = "aws-logs-write-test";
+
 /// Is told of every byte that is read from a file.
 pub type OnRead = Arc<dyn Fn(u64) + Send + Sync>;
 
@@ -90,7 +93,8 @@ impl ReplaySource {
     }
 }
 
-/// All files of these inputs: a folder's in the order of their names, those of its folders included.
+/// All files of these inputs: a folder's in the order of their names, those of its folders included, without
+/// what an export task wrote there to test its rights.
 ///
 /// # Errors
 /// An input that does not exist or cannot be read, and what to do.
@@ -117,7 +121,13 @@ fn add(path: &Path, files: &mut Vec<PathBuf>) -> io::Result<()> {
     let mut entries: Vec<PathBuf> =
         path.read_dir()?.map(|entry| entry.map(|entry| entry.path())).collect::<io::Result<_>>()?;
     entries.sort();
-    entries.iter().try_for_each(|entry| add(entry, files))
+    entries.iter().try_for_each(|entry| {
+        if entry.file_name().is_some_and(|name| name == EXPORT_TEST_FILE) {
+            tracing::info!(file = %entry.display(), "skipped: an export task's test whether it may write");
+            return Ok(());
+        }
+        add(entry, files)
+    })
 }
 
 fn unreadable(path: &Path, error: &io::Error) -> SourceError {

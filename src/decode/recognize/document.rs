@@ -8,6 +8,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::super::envelope::{millis, scalar};
+use super::super::inflate::GZIP_MAGIC;
 use super::Reason;
 use super::batch::BareLine;
 use crate::event::Millis;
@@ -37,6 +38,10 @@ struct Keys<'a> {
     message_type: Option<&'a RawValue>,
     #[serde(borrow, rename = "Records")]
     records: Option<&'a RawValue>,
+    #[serde(borrow, rename = "records")]
+    firehose: Option<&'a RawValue>,
+    #[serde(borrow)]
+    awslogs: Option<&'a RawValue>,
     #[serde(borrow)]
     events: Option<&'a RawValue>,
     #[serde(borrow)]
@@ -53,16 +58,27 @@ struct Keys<'a> {
     log_stream_name: Option<&'a RawValue>,
 }
 
-/// One entry of `aws kinesis get-records`.
+/// One entry of `aws kinesis get-records`; in lower case, as Lambda gets it from Kinesis, Firehose
+/// (`records[]`) or CloudWatch Logs (`awslogs`, which has the data alone).
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct KinesisRecord<'a> {
-    #[serde(borrow)]
+    #[serde(borrow, alias = "sequenceNumber")]
     sequence_number: Option<&'a RawValue>,
-    #[serde(borrow)]
+    #[serde(borrow, alias = "approximateArrivalTimestamp")]
     approximate_arrival_timestamp: Option<&'a RawValue>,
-    #[serde(borrow)]
+    #[serde(borrow, alias = "data")]
     data: Option<&'a RawValue>,
+    /// Lambda's Kinesis event has the record in here.
+    #[serde(borrow, rename = "kinesis")]
+    kinesis: Option<&'a RawValue>,
+}
+
+/// What makes an entry of `records` one of Firehose, and not a part of some log line.
+#[derive(Deserialize)]
+struct FirehoseRecord<'a> {
+    #[serde(borrow, rename = "recordId")]
+    _record_id: &'a RawValue,
 }
 
 /// One entry of `aws logs filter-log-events` or `get-log-events`.
@@ -81,7 +97,7 @@ struct FilteredEvent<'a> {
 
 /// The words that only an EC2 answer has. Its pre-shared keys must never be carried on, not even as an
 /// unreadable piece of one.
-const EC2_MARKS: [&str; 7] = [
+const EC2_MARKS: [&str; 9] = [
     "\"VpnConnections\"",
     "\"CustomerGateways\"",
     "\"VpnGateways\"",
@@ -89,11 +105,15 @@ const EC2_MARKS: [&str; 7] = [
     "PreSharedKey",
     "pre_shared_key",
     "CustomerGatewayConfiguration",
+    // `aws --output text`, which has no keys: a row begins with what it is.
+    "VPNCONNECTIONS\t",
+    "TUNNELOPTIONS\t",
 ];
 
-/// Whether the text is an EC2 inventory answer or a part of one.
+/// Whether the text is an EC2 inventory answer or a part of one, be it UTF-16 that was read as UTF-8.
 pub(crate) fn is_ec2(text: &str) -> bool {
-    EC2_MARKS.iter().any(|mark| text.contains(mark))
+    let marked = |text: &str| EC2_MARKS.iter().any(|mark| text.contains(mark));
+    marked(text) || (text.contains('\0') && marked(&text.replace('\0', "")))
 }
 
 /// Reads a JSON document, an object or an array. `text` is UTF-8 and its brackets match.
@@ -130,6 +150,15 @@ fn object(text: &str, out: &mut dyn Findings) {
     if let Some(Ok(records)) = keys.records.map(|raw| serde_json::from_str::<Vec<&RawValue>>(raw.get())) {
         return records.into_iter().for_each(|raw| kinesis_record(raw, out));
     }
+    if let Some(Ok(records)) = keys.firehose.map(|raw| serde_json::from_str::<Vec<&RawValue>>(raw.get()))
+        && records.iter().all(|raw| serde_json::from_str::<FirehoseRecord<'_>>(raw.get()).is_ok())
+        && !records.is_empty()
+    {
+        return records.into_iter().for_each(|raw| kinesis_record(raw, out));
+    }
+    if let Some(raw) = keys.awslogs.filter(|raw| raw.get().starts_with('{')) {
+        return kinesis_record(raw, out);
+    }
     if let Some(Ok(events)) = keys.events.map(|raw| serde_json::from_str::<Vec<&RawValue>>(raw.get())) {
         return events.into_iter().for_each(|raw| filtered_event(raw, out));
     }
@@ -154,14 +183,28 @@ fn data(
     sequence: Option<String>,
     out: &mut dyn Findings,
 ) {
-    match data.and_then(scalar).and_then(|text| base64(&text)) {
+    let whole = || Some(Bytes::copy_from_slice(whole.as_bytes()));
+    let Some(data) = data else { return out.unreadable(Reason::NoData, whole()) };
+    match scalar(data).and_then(|text| base64(&text)) {
+        // Base64 of an EC2 answer would be a secret in disguise.
+        Some(data) if !data.starts_with(&GZIP_MAGIC) && is_ec2(&String::from_utf8_lossy(&data)) => {
+            out.unreadable(Reason::Ec2Inventory, None);
+        }
         Some(data) => out.record(data, arrival, sequence),
-        None => out.unreadable(Reason::BadBase64, Some(Bytes::copy_from_slice(whole.as_bytes()))),
+        None => out.unreadable(Reason::BadBase64, whole()),
+    }
+}
+
+fn read_record(raw: &RawValue) -> serde_json::Result<KinesisRecord<'_>> {
+    let record: KinesisRecord<'_> = serde_json::from_str(raw.get())?;
+    match record.kinesis {
+        Some(inner) => serde_json::from_str(inner.get()),
+        None => Ok(record),
     }
 }
 
 fn kinesis_record(raw: &RawValue, out: &mut dyn Findings) {
-    let Ok(record) = serde_json::from_str::<KinesisRecord<'_>>(raw.get()) else {
+    let Ok(record) = read_record(raw) else {
         return out.unreadable(Reason::BrokenJson, Some(Bytes::copy_from_slice(raw.get().as_bytes())));
     };
     let arrival = record.approximate_arrival_timestamp.and_then(scalar).and_then(|text| arrival(&text));

@@ -2,12 +2,12 @@
 //!
 //! Recognised by content, mixed freely: raw gzip records, one after the other; base64 of a record, a line
 //! each; what `aws kinesis get-records`, `aws logs filter-log-events` and `get-log-events` print, on one
-//! line or many; plain envelopes; our dead letters; lines of an export task; bare log lines, JSON or text;
+//! line or many; the events that Lambda gets from Kinesis, Firehose or CloudWatch Logs; plain envelopes; our dead letters; lines of an export task; bare log lines, JSON or text;
 //! and a gzip file of any of these.
 //!
 //! Invariants: the input is read as a stream, and never more than [`Recognizer::MAX_UNIT_BYTES`] of a line
 //! or JSON document are held; every byte of the input ends up in a record or is reported as unreadable,
-//! blank lines apart; the same input gives the same items; an EC2 inventory answer, which has pre-shared
+//! blank lines and UTF-16 apart; the same input gives the same items; an EC2 inventory answer, which has pre-shared
 //! keys in it, is refused and none of its bytes are carried in an item.
 //!
 //! It does not decode: a record that comes out may be broken all the same, which the core reports.
@@ -15,11 +15,11 @@
 mod batch;
 mod document;
 mod input;
+mod item;
 mod member;
 mod scan;
 
 use std::collections::VecDeque;
-use std::fmt;
 use std::io::{self, BufRead};
 use std::mem;
 
@@ -32,123 +32,12 @@ use batch::{BareLine, Batch};
 use document::Findings;
 pub(crate) use document::is_ec2;
 use input::{Input, LineEnd, Peek, Stream, read_line};
+pub use item::{FoundRecord, Item, Place, Reason, Unreadable};
 use member::Member;
 use scan::{Progress, Scanner};
 
-/// Where something stands in the input.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct Place {
-    /// Line, from 1; 0 for binary data, which has none.
-    pub line: u64,
-    /// Byte, from 0.
-    pub byte: u64,
-    /// If line and byte are those of an unpacked gzip file: the byte at which that begins in the input.
-    pub gzip_at: Option<u64>,
-}
-
-impl fmt::Display for Place {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.line {
-            0 => write!(f, "byte {}", self.byte)?,
-            line => write!(f, "line {line}")?,
-        }
-        match self.gzip_at {
-            Some(0) => f.write_str(" of the unpacked file"),
-            Some(at) => write!(f, " of the gzip file at byte {at}"),
-            None => Ok(()),
-        }
-    }
-}
-
-/// Why something is no record.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Reason {
-    /// A line or JSON document above the cap.
-    TooLarge,
-    /// A line that is not UTF-8.
-    InvalidUtf8,
-    /// A JSON document that breaks off.
-    BrokenJson,
-    /// Base64 that is none.
-    BadBase64,
-    /// Gzip data that is damaged or cut off.
-    GzipDamaged,
-    /// A gzip file in a gzip file.
-    NestedGzip,
-    /// An answer of EC2, which has pre-shared keys in it: refused.
-    Ec2Inventory,
-}
-
-impl Reason {
-    /// The stable word for metrics and dead letters.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Reason::TooLarge => "too_large",
-            Reason::InvalidUtf8 => "invalid_utf8",
-            Reason::BrokenJson => "broken_json",
-            Reason::BadBase64 => "bad_base64",
-            Reason::GzipDamaged => "gzip_damaged",
-            Reason::NestedGzip => "nested_gzip",
-            Reason::Ec2Inventory => "ec2_inventory",
-        }
-    }
-
-    /// What a person can do about it.
-    pub const fn hint(self) -> &'static str {
-        match self {
-            Reason::TooLarge => "a line or JSON document of more than 64 MiB is not read: split it",
-            Reason::InvalidUtf8 => "not text and not gzip: is this the right file?",
-            Reason::BrokenJson => "the JSON breaks off: was the file copied completely?",
-            Reason::BadBase64 => "looks like a record in base64, but is cut off or changed: copy it again",
-            Reason::GzipDamaged => "the gzip data is damaged or cut off: copy the file again",
-            Reason::NestedGzip => "a gzip file in a gzip file: unpack it once with `gunzip`",
-            Reason::Ec2Inventory => "an answer of `aws ec2 describe-*` with secrets in it: give it with `--inventory`",
-        }
-    }
-}
-
-impl fmt::Display for Reason {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.hint())
-    }
-}
-
-/// One thing that was found.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Item {
-    /// A record for the core.
-    Record(FoundRecord),
-    /// What is no record.
-    Unreadable(Unreadable),
-}
-
-/// A record: packed or plain, as the core takes it.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct FoundRecord {
-    /// Ordinal among all items of the input, from 0.
-    pub number: u64,
-    /// Where it begins.
-    pub place: Place,
-    /// Its bytes.
-    pub data: Bytes,
-    /// When it arrived in its stream, where the input tells.
-    pub arrival: Option<Millis>,
-    /// Its sequence number in its shard, where the input tells.
-    pub sequence: Option<String>,
-}
-
-/// What is no record.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Unreadable {
-    /// Ordinal among all items of the input, from 0.
-    pub number: u64,
-    /// Where it begins.
-    pub place: Place,
-    /// Why.
-    pub reason: Reason,
-    /// The original bytes, unless they are too many or secret.
-    pub bytes: Option<Bytes>,
-}
+/// The byte order marks of UTF-16: little endian, as Windows has it, and big endian.
+const UTF16_MARKS: [[u8; 2]; 2] = [[0xff, 0xfe], [0xfe, 0xff]];
 
 /// Reads the input once, from its start to its end.
 pub struct Recognizer<R: BufRead> {
@@ -180,7 +69,13 @@ impl<R: BufRead> Recognizer<R> {
             outside: None,
             max_bytes,
             line: Vec::new(),
-            found: Found { batch: Batch::new(identity), items: VecDeque::new(), number: 0, place: Place::default() },
+            found: Found {
+                batch: Batch::new(identity),
+                items: VecDeque::new(),
+                number: 0,
+                place: Place::default(),
+                in_secret_table: false,
+            },
         }
     }
 
@@ -214,6 +109,10 @@ impl<R: BufRead> Recognizer<R> {
         }
         if start == KPL_MAGIC {
             return self.aggregated();
+        }
+        if byte == 0 && UTF16_MARKS.iter().any(|mark| start.starts_with(mark)) {
+            self.found.unreadable(Reason::Utf16, None);
+            return self.drain();
         }
         self.found.place.line = self.line_number + 1;
         let mut line = mem::take(&mut self.line);
@@ -260,10 +159,15 @@ impl<R: BufRead> Recognizer<R> {
             }
             Member::File => {
                 self.found.unreadable(Reason::NestedGzip, None);
-                io::copy(&mut self.reader()?, &mut io::sink())?;
+                self.drain()?;
             }
         }
         Ok(())
+    }
+
+    /// Reads to the end and keeps nothing.
+    fn drain(&mut self) -> io::Result<()> {
+        io::copy(&mut self.reader()?, &mut io::sink()).map(drop)
     }
 
     /// A record that the Kinesis Producer Library has aggregated: all that follows is its own.
@@ -391,6 +295,8 @@ struct Found {
     number: u64,
     /// Where the unit that is being read begins.
     place: Place,
+    /// Whether the last piece was refused as a secret, and only lines of a table may have followed.
+    in_secret_table: bool,
 }
 
 impl Found {
@@ -431,6 +337,12 @@ impl Found {
 
     /// A line that is no JSON.
     fn text(&mut self, bytes: &[u8]) {
+        // `aws --output table` names the key in a heading, once, and has the secrets in the rows below.
+        let first = bytes.iter().find(|byte| **byte != 0);
+        self.in_secret_table &= first.is_none_or(|first| b"|+-".contains(first));
+        if self.in_secret_table && first.is_some() {
+            return self.unreadable(Reason::Ec2Inventory, None);
+        }
         let text = match str::from_utf8(bytes) {
             Ok("") => return,
             Ok(text) => text,
@@ -486,6 +398,7 @@ impl Findings for Found {
         self.close_batch();
         let secret = bytes.as_ref().is_some_and(|bytes| document::is_ec2(&String::from_utf8_lossy(bytes)));
         let (reason, bytes) = if secret { (Reason::Ec2Inventory, None) } else { (reason, bytes) };
+        self.in_secret_table = reason == Reason::Ec2Inventory;
         let (number, place) = (self.next_number(), self.place);
         self.items.push_back(Item::Unreadable(Unreadable { number, place, reason, bytes }));
     }
