@@ -66,8 +66,26 @@ fn a_seed_gives_the_same_bytes_for_ever() {
     assert_eq!((content, compressed), hashes(&config), "two runs differ");
     assert_ne!(content, hashes(&Simulate { seed: 2, ..config }).0, "another seed is another day");
     // Whoever changes these changes every user's simulated day: raise `GENERATION` in source/simulate/mod.rs too.
-    assert_eq!(format!("{content:016x}"), "ec78e9a3ec7fbedc", "what the records say");
-    assert_eq!(format!("{compressed:016x}"), "059b892a43da6dc0", "how zlib-rs compresses it");
+    assert_eq!(format!("{content:016x}"), "b12ca9d517db81af", "what the records say");
+    assert_eq!(format!("{compressed:016x}"), "90b4f78176728050", "how zlib-rs compresses it");
+}
+
+#[test]
+fn maintenance_does_not_change_the_med_that_the_customer_gateway_advertises() {
+    let mut meds: BTreeMap<String, BTreeSet<u64>> = BTreeMap::new();
+    let mut maintained = 0;
+    for (_, envelope) in data(&SEED_1.0) {
+        for message in messages(&envelope) {
+            let text = message["message"]["details"].as_str().unwrap_or("");
+            maintained += u32::from(text.contains("sent a notification 6/2"));
+            if let (Some(tunnel), Some(med)) = (message["resource_id"].as_str(), message["message"]["med"].as_u64()) {
+                meds.entry(tunnel.to_string()).or_default().insert(med);
+            }
+        }
+    }
+    assert!(maintained >= 3, "{maintained} maintenances");
+    assert_eq!(meds.len(), 50);
+    assert!(meds.values().all(|meds| meds.len() == 1), "AWS's lower MED goes out to the peer: {meds:?}");
 }
 
 /// Text with every number, address and hex number replaced: what two lines of one message share.

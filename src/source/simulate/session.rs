@@ -3,7 +3,7 @@
 //! `status` of every line is AWS's snapshot: the steps of a bring-up say DOWN, what an established session
 //! reports says UP. A lost session withdraws its routes without a line for each.
 
-use super::day::{Day, MINUTE, SECOND, Step, Tunnel};
+use super::day::{Day, MINUTE, SECOND, Step};
 use super::lines::{AsPath, BgpMessage, Denied, Route, RouteStatus};
 use super::trouble::Affliction;
 
@@ -85,8 +85,7 @@ impl Day {
     fn establish(&mut self, tunnel: u32, now: i64) {
         let state = self.tunnel(tunnel);
         (state.established, state.withdrawn) = (true, 0);
-        let med = state.med;
-        let (path, prefixes) = (self.usual_path(tunnel), self.connection(tunnel).prefixes);
+        let (path, med, prefixes) = (self.usual_path(tunnel), Day::med(tunnel), self.connection(tunnel).prefixes);
         self.bgp(tunnel, now, BgpMessage::EndOfRib);
         self.bgp(tunnel, now + 25, BgpMessage::Attributes(path));
         for prefix in 0..prefixes {
@@ -145,7 +144,7 @@ impl Day {
     }
 
     fn withdraw(&mut self, tunnel: u32, now: i64, prefix: u32) {
-        let (path, med) = (self.usual_path(tunnel), self.tunnel(tunnel).med);
+        let (path, med) = (self.usual_path(tunnel), Day::med(tunnel));
         let bare = self.random.one_in(3);
         self.route(tunnel, now, Route { status: RouteStatus::Withdrawn, prefix, path, med, denied: None, bare });
         let back = now + self.random.between(20 * SECOND, 6 * MINUTE);
@@ -160,7 +159,7 @@ impl Day {
             return;
         }
         state.withdrawn &= !bit;
-        let (path, med) = (self.usual_path(tunnel), self.tunnel(tunnel).med);
+        let (path, med) = (self.usual_path(tunnel), Day::med(tunnel));
         self.bgp(tunnel, now, BgpMessage::Attributes(path));
         let status = RouteStatus::Advertised;
         self.route(tunnel, now + 1, Route { status, prefix, path, med, denied: None, bare: false });
@@ -172,7 +171,7 @@ impl Day {
             transit: self.random.below(3) as u8,
             ..self.usual_path(tunnel)
         };
-        let med = self.tunnel(tunnel).med;
+        let med = Day::med(tunnel);
         self.bgp(tunnel, now, BgpMessage::Attributes(path));
         let prefixes = self.connection(tunnel).prefixes;
         let count = 1 + self.random.below(3);
@@ -184,25 +183,9 @@ impl Day {
         }
     }
 
-    /// All routes of the tunnel get this MED.
-    pub(super) fn set_med(&mut self, tunnel: u32, now: i64, med: u32) {
-        self.tunnel(tunnel).med = med;
-        if !self.tunnel(tunnel).established {
-            return;
-        }
-        let (path, prefixes) = (self.usual_path(tunnel), self.connection(tunnel).prefixes);
-        self.bgp(tunnel, now, BgpMessage::Attributes(path));
-        for prefix in 0..prefixes {
-            let status = RouteStatus::Updated;
-            if self.tunnel(tunnel).withdrawn & (1 << prefix.min(63)) == 0 {
-                self.route(tunnel, now + 1, Route { status, prefix, path, med, denied: None, bare: false });
-            }
-        }
-    }
-
     /// Routes that AWS denies: they were never accepted.
     pub(super) fn deny(&mut self, tunnel: u32, now: i64, why: Denied) {
-        let (own, med) = (self.connection(tunnel).aws_asn, self.tunnel(tunnel).med);
+        let (own, med) = (self.connection(tunnel).aws_asn, Day::med(tunnel));
         let prefixes = self.connection(tunnel).prefixes;
         let (status, path) = match why {
             Denied::OwnAs => (RouteStatus::Updated, AsPath { first: own, times: 1, transit: 0 }),
@@ -221,8 +204,8 @@ impl Day {
         state.path && state.established
     }
 
-    /// The MED that the tunnel has when nothing is the matter.
-    pub(super) fn usual_med(tunnel: u32) -> u32 {
-        Tunnel::usual_med(tunnel % 2)
+    /// The MED of the peer's routes: the customer gateway prefers tunnel 1, all day.
+    fn med(tunnel: u32) -> u32 {
+        100 + tunnel % 2 * 100
     }
 }

@@ -239,24 +239,20 @@ impl Day {
         }
     }
 
-    /// AWS replaces a tunnel's endpoint while the other tunnel, now preferred, carries the traffic.
+    /// AWS replaces a tunnel's endpoint while the other tunnel carries the traffic.
+    ///
+    /// The lower MED of the other tunnel is what AWS sends to the customer gateway. The log holds what the peer
+    /// advertises, so no line shows it.
     pub(super) fn maintenance(&mut self, tunnel: u32, now: i64) {
         let other = tunnel ^ 1;
         if !(self.healthy(tunnel) && self.healthy(other)) {
             return self.plan_at(now + 15 * MINUTE, Step::Maintenance(tunnel));
         }
         let until = now + self.random.between(2 * MINUTE, 9 * MINUTE);
-        self.set_med(other, now, 50);
         self.lose_session(tunnel, now + 30 * SECOND, BgpMessage::CeaseSent(2), 45 * SECOND);
         self.stop_path(tunnel, now + 30 * SECOND, until);
-        let over = until + self.random.between(MINUTE, 2 * MINUTE);
-        self.plan_at(over, Step::MaintenanceOver(other));
         let next = now + self.random.between(30 * HOUR, 90 * HOUR);
         self.plan_at(next, Step::Maintenance(other));
-    }
-
-    pub(super) fn maintenance_over(&mut self, other: u32, now: i64) {
-        self.set_med(other, now, Day::usual_med(other));
     }
 
     /// All tunnels of a site fall silent for hours; a day later it hits another site.
