@@ -88,6 +88,50 @@ fn maintenance_does_not_change_the_med_that_the_customer_gateway_advertises() {
     assert!(meds.values().all(|meds| meds.len() == 1), "AWS's lower MED goes out to the peer: {meds:?}");
 }
 
+/// What a tunnel's two log streams say, with the time of each line: IKE's phase 2, and BGP's way to Established.
+#[derive(Default)]
+struct Told {
+    phase2: Vec<(i64, String)>,
+    established: Vec<i64>,
+}
+
+fn told(records: &[SimulatedRecord]) -> BTreeMap<String, Told> {
+    let mut tunnels: BTreeMap<String, Told> = BTreeMap::new();
+    for (_, envelope) in data(records).filter(|(record, _)| !record.duplicate) {
+        let stream = envelope["logStream"].as_str().unwrap();
+        let Some(name) = stream.strip_suffix("-IKE.log").or(stream.strip_suffix("-BGP.log")) else { continue };
+        let told = tunnels.entry(name.to_string()).or_default();
+        for message in messages(&envelope) {
+            let at = message["event_timestamp"].as_i64().unwrap();
+            if let Some(phase2) = message["ike_phase2_state"].as_str() {
+                told.phase2.push((at * 1000, phase2.to_lowercase()));
+            } else if message["message"]["details"].as_str().is_some_and(|text| text.contains(" to Established ")) {
+                told.established.push(at);
+            }
+        }
+    }
+    tunnels
+}
+
+#[test]
+fn bgp_is_never_established_while_ike_says_that_the_tunnel_is_down() {
+    for seed in 1..=5 {
+        let (records, _) = live(&Simulate { seed, ..Simulate::default() });
+        let mut outages = 0;
+        for (tunnel, Told { phase2, established }) in told(&records) {
+            let mut lines = phase2.iter();
+            while let Some((down, _)) = lines.find(|(_, state)| state == "down") {
+                let up = lines.find(|(_, state)| state == "established").map_or(i64::MAX, |(up, _)| *up);
+                // IKE's times are cut to whole seconds: a session of the same second was up before the tunnel fell.
+                let early = established.iter().find(|at| (down + 1000..up).contains(*at));
+                assert!(early.is_none(), "seed {seed}, {tunnel}: {early:?} lies between {down} and {up}");
+                outages += 1;
+            }
+        }
+        assert!(outages > 20, "seed {seed} has {outages} outages");
+    }
+}
+
 /// Text with every number, address and hex number replaced: what two lines of one message share.
 fn shape(text: &str) -> String {
     let known = text
