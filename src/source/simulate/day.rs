@@ -86,6 +86,8 @@ pub(super) struct Tunnel {
     pub(super) exchange: u32,
     /// One bit a prefix.
     pub(super) withdrawn: u64,
+    /// How many prefixes the peer leaks beyond those of its site.
+    pub(super) leaked: u32,
 }
 
 /// How many log events of each sort were written, and what became of them.
@@ -328,6 +330,7 @@ impl Tunnel {
             affliction: Affliction::None,
             exchange: 1,
             withdrawn: 0,
+            leaked: 0,
         }
     }
 }

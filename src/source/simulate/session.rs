@@ -3,9 +3,15 @@
 //! `status` of every line is AWS's snapshot: the steps of a bring-up say DOWN, what an established session
 //! reports says UP. A lost session withdraws its routes without a line for each.
 
+use std::ops::Range;
+
 use super::day::{Day, MINUTE, SECOND, Step};
 use super::lines::{AsPath, BgpMessage, Denied, Route, RouteStatus};
 use super::trouble::Affliction;
+
+/// The number of the first leaked prefix, beyond those that a site has or that AWS denies. 101 of them, which pass
+/// the limit of a virtual private gateway, stay below 256 and so differ.
+const FIRST_LEAKED: u32 = 100;
 
 /// A step of a bring-up or of a loss.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -99,7 +105,8 @@ impl Day {
     pub(super) fn lose_session(&mut self, tunnel: u32, now: i64, why: BgpMessage, pause_ms: i64) {
         self.bgp(tunnel, now, why);
         self.bgp(tunnel, now + 3, BgpMessage::State("Established", "Idle"));
-        self.tunnel(tunnel).established = false;
+        let state = self.tunnel(tunnel);
+        (state.established, state.leaked) = (false, 0);
         self.retry_session(tunnel, now + pause_ms);
     }
 
@@ -181,6 +188,42 @@ impl Day {
                 self.route(tunnel, now + 1, Route { status, prefix, path, med, denied: None, bare: false });
             }
         }
+    }
+
+    /// How many prefixes the peer advertises now. Denied ones were never accepted and do not count.
+    pub(super) fn received(&self, tunnel: u32) -> u32 {
+        let state = &self.tunnels[tunnel as usize];
+        self.connection(tunnel).prefixes - state.withdrawn.count_ones() + state.leaked
+    }
+
+    /// The peer advertises /24s of elsewhere until AWS has received so many prefixes. Answers when it is done.
+    pub(super) fn leak(&mut self, tunnel: u32, now: i64, received: u32) -> i64 {
+        let first = self.tunnel(tunnel).leaked;
+        let count = received.saturating_sub(self.received(tunnel));
+        if count == 0 {
+            return now;
+        }
+        self.tunnel(tunnel).leaked += count;
+        let path = AsPath { transit: 1, ..self.usual_path(tunnel) };
+        self.bgp(tunnel, now, BgpMessage::Attributes(path));
+        self.leaked_routes(tunnel, now + 1, first..first + count, RouteStatus::Advertised)
+    }
+
+    /// The peer withdraws all that it leaked.
+    pub(super) fn end_leak(&mut self, tunnel: u32, now: i64) {
+        let count = std::mem::take(&mut self.tunnel(tunnel).leaked);
+        self.leaked_routes(tunnel, now, 0..count, RouteStatus::Withdrawn);
+    }
+
+    fn leaked_routes(&mut self, tunnel: u32, now: i64, numbers: Range<u32>, status: RouteStatus) -> i64 {
+        let path = AsPath { transit: 1, ..self.usual_path(tunnel) };
+        let (med, mut at) = (Day::med(tunnel), now);
+        for number in numbers {
+            at += i64::from(number % 4 == 0);
+            let prefix = FIRST_LEAKED + number;
+            self.route(tunnel, at, Route { status, prefix, path, med, denied: None, bare: false });
+        }
+        at + 1
     }
 
     /// Routes that AWS denies: they were never accepted.
