@@ -51,8 +51,6 @@ pub(super) enum Step {
     Incident(u32, Family, u32),
     /// AWS replaces the endpoint of a tunnel.
     Maintenance(u32),
-    /// The other tunnel of a maintained one gets its usual MED again.
-    MaintenanceOver(u32),
     /// A site loses its uplink.
     SiteOutage(u32),
     /// A subscription checks its stream's health.
@@ -84,11 +82,12 @@ pub(super) struct Tunnel {
     pub(super) path_back: i64,
     /// What makes the peer's next OPEN messages wrong, and how many more times.
     pub(super) affliction: Affliction,
-    pub(super) med: u32,
     /// The number of the next IKE exchange.
     pub(super) exchange: u32,
     /// One bit a prefix.
     pub(super) withdrawn: u64,
+    /// How many prefixes the peer leaks beyond those of its site.
+    pub(super) leaked: u32,
 }
 
 /// How many log events of each sort were written, and what became of them.
@@ -139,7 +138,7 @@ impl Day {
     pub(super) fn new(plan: Arc<Plan>, only: Option<u32>) -> Day {
         let random = Random::new(plan.seed, Purpose::Life, 0);
         let cloudwatch = CloudWatch::new(Arc::clone(&plan), only);
-        let tunnels = (0..tunnel_count(&plan)).map(|number| Tunnel::new(number % 2)).collect();
+        let tunnels = (0..tunnel_count(&plan)).map(|_| Tunnel::new()).collect();
         let counts = Counts::default();
         let mut day = Day { plan, random, tunnels, counts, cloudwatch, planned: BinaryHeap::new(), order: 0 };
         day.begin();
@@ -237,7 +236,6 @@ impl Day {
             Step::Trouble(tunnel, trouble, left) => self.trouble(tunnel, now, trouble, left),
             Step::Incident(connection, family, number) => self.incident(connection, now, family, number),
             Step::Maintenance(tunnel) => self.maintenance(tunnel, now),
-            Step::MaintenanceOver(tunnel) => self.maintenance_over(tunnel, now),
             Step::SiteOutage(number) => self.site_outage(number, now),
             Step::Control(subscription) => self.control(subscription, now),
             Step::Damage(number) => self.damage(number, now),
@@ -323,21 +321,16 @@ impl Day {
 }
 
 impl Tunnel {
-    /// Tunnel 1 is preferred: its routes come with the lower MED.
-    pub(super) fn usual_med(index: u32) -> u32 {
-        100 + index * 100
-    }
-
-    fn new(index: u32) -> Tunnel {
+    fn new() -> Tunnel {
         Tunnel {
             established: true,
             generation: 0,
             path: true,
             path_back: i64::MIN,
             affliction: Affliction::None,
-            med: Tunnel::usual_med(index),
             exchange: 1,
             withdrawn: 0,
+            leaked: 0,
         }
     }
 }

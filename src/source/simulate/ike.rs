@@ -125,14 +125,15 @@ impl Day {
         }
     }
 
-    /// What IKEv2 logs when the attempt is given up.
+    /// What IKEv2 logs when the attempt is given up, unless packets flow again before that.
     fn trouble_ends_attempt(&mut self, tunnel: u32, now: i64, trouble: TunnelTrouble, left: u32) {
-        match trouble {
-            TunnelTrouble::Proposal2 | TunnelTrouble::Selectors => {
-                self.ike(tunnel, now + SECOND, IkeMessage::Phase2Failed, HALF);
-            }
-            TunnelTrouble::Silent if left == u32::MAX => {}
-            _ => self.ike(tunnel, now + 30 * SECOND, IkeMessage::Phase1Timeout, TRYING),
+        let (at, message, phases) = match trouble {
+            TunnelTrouble::Proposal2 | TunnelTrouble::Selectors => (now + SECOND, IkeMessage::Phase2Failed, HALF),
+            TunnelTrouble::Silent if left == u32::MAX => return,
+            _ => (now + 30 * SECOND, IkeMessage::Phase1Timeout, TRYING),
+        };
+        if at < self.tunnel(tunnel).path_back {
+            self.ike(tunnel, at, message, phases);
         }
     }
 }

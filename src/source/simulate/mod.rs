@@ -107,7 +107,7 @@ impl Fleet {
 
 /// The generation of the simulation: raised when the same seed gives other records, so that checkpoints of an
 /// older version are not continued in another day.
-const GENERATION: u64 = 1;
+const GENERATION: u64 = 2;
 
 fn fingerprint(plan: &Plan) -> u64 {
     let numbers = [

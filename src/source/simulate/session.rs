@@ -3,9 +3,15 @@
 //! `status` of every line is AWS's snapshot: the steps of a bring-up say DOWN, what an established session
 //! reports says UP. A lost session withdraws its routes without a line for each.
 
-use super::day::{Day, MINUTE, SECOND, Step, Tunnel};
+use std::ops::Range;
+
+use super::day::{Day, MINUTE, SECOND, Step};
 use super::lines::{AsPath, BgpMessage, Denied, Route, RouteStatus};
 use super::trouble::Affliction;
+
+/// The number of the first leaked prefix, beyond those that a site has or that AWS denies. 101 of them, which pass
+/// the limit of a virtual private gateway, stay below 256 and so differ.
+const FIRST_LEAKED: u32 = 100;
 
 /// A step of a bring-up or of a loss.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -85,8 +91,7 @@ impl Day {
     fn establish(&mut self, tunnel: u32, now: i64) {
         let state = self.tunnel(tunnel);
         (state.established, state.withdrawn) = (true, 0);
-        let med = state.med;
-        let (path, prefixes) = (self.usual_path(tunnel), self.connection(tunnel).prefixes);
+        let (path, med, prefixes) = (self.usual_path(tunnel), Day::med(tunnel), self.connection(tunnel).prefixes);
         self.bgp(tunnel, now, BgpMessage::EndOfRib);
         self.bgp(tunnel, now + 25, BgpMessage::Attributes(path));
         for prefix in 0..prefixes {
@@ -100,7 +105,8 @@ impl Day {
     pub(super) fn lose_session(&mut self, tunnel: u32, now: i64, why: BgpMessage, pause_ms: i64) {
         self.bgp(tunnel, now, why);
         self.bgp(tunnel, now + 3, BgpMessage::State("Established", "Idle"));
-        self.tunnel(tunnel).established = false;
+        let state = self.tunnel(tunnel);
+        (state.established, state.leaked) = (false, 0);
         self.retry_session(tunnel, now + pause_ms);
     }
 
@@ -145,7 +151,7 @@ impl Day {
     }
 
     fn withdraw(&mut self, tunnel: u32, now: i64, prefix: u32) {
-        let (path, med) = (self.usual_path(tunnel), self.tunnel(tunnel).med);
+        let (path, med) = (self.usual_path(tunnel), Day::med(tunnel));
         let bare = self.random.one_in(3);
         self.route(tunnel, now, Route { status: RouteStatus::Withdrawn, prefix, path, med, denied: None, bare });
         let back = now + self.random.between(20 * SECOND, 6 * MINUTE);
@@ -160,7 +166,7 @@ impl Day {
             return;
         }
         state.withdrawn &= !bit;
-        let (path, med) = (self.usual_path(tunnel), self.tunnel(tunnel).med);
+        let (path, med) = (self.usual_path(tunnel), Day::med(tunnel));
         self.bgp(tunnel, now, BgpMessage::Attributes(path));
         let status = RouteStatus::Advertised;
         self.route(tunnel, now + 1, Route { status, prefix, path, med, denied: None, bare: false });
@@ -172,7 +178,7 @@ impl Day {
             transit: self.random.below(3) as u8,
             ..self.usual_path(tunnel)
         };
-        let med = self.tunnel(tunnel).med;
+        let med = Day::med(tunnel);
         self.bgp(tunnel, now, BgpMessage::Attributes(path));
         let prefixes = self.connection(tunnel).prefixes;
         let count = 1 + self.random.below(3);
@@ -184,25 +190,45 @@ impl Day {
         }
     }
 
-    /// All routes of the tunnel get this MED.
-    pub(super) fn set_med(&mut self, tunnel: u32, now: i64, med: u32) {
-        self.tunnel(tunnel).med = med;
-        if !self.tunnel(tunnel).established {
-            return;
+    /// How many prefixes the peer advertises now. Denied ones were never accepted and do not count.
+    pub(super) fn received(&self, tunnel: u32) -> u32 {
+        let state = &self.tunnels[tunnel as usize];
+        self.connection(tunnel).prefixes - state.withdrawn.count_ones() + state.leaked
+    }
+
+    /// The peer advertises /24s of elsewhere until AWS has received so many prefixes. Answers when it is done.
+    pub(super) fn leak(&mut self, tunnel: u32, now: i64, received: u32) -> i64 {
+        let first = self.tunnel(tunnel).leaked;
+        let count = received.saturating_sub(self.received(tunnel));
+        if count == 0 {
+            return now;
         }
-        let (path, prefixes) = (self.usual_path(tunnel), self.connection(tunnel).prefixes);
+        self.tunnel(tunnel).leaked += count;
+        let path = AsPath { transit: 1, ..self.usual_path(tunnel) };
         self.bgp(tunnel, now, BgpMessage::Attributes(path));
-        for prefix in 0..prefixes {
-            let status = RouteStatus::Updated;
-            if self.tunnel(tunnel).withdrawn & (1 << prefix.min(63)) == 0 {
-                self.route(tunnel, now + 1, Route { status, prefix, path, med, denied: None, bare: false });
-            }
+        self.leaked_routes(tunnel, now + 1, first..first + count, RouteStatus::Advertised)
+    }
+
+    /// The peer withdraws all that it leaked.
+    pub(super) fn end_leak(&mut self, tunnel: u32, now: i64) {
+        let count = std::mem::take(&mut self.tunnel(tunnel).leaked);
+        self.leaked_routes(tunnel, now, 0..count, RouteStatus::Withdrawn);
+    }
+
+    fn leaked_routes(&mut self, tunnel: u32, now: i64, numbers: Range<u32>, status: RouteStatus) -> i64 {
+        let path = AsPath { transit: 1, ..self.usual_path(tunnel) };
+        let (med, mut at) = (Day::med(tunnel), now);
+        for number in numbers {
+            at += i64::from(number % 4 == 0);
+            let prefix = FIRST_LEAKED + number;
+            self.route(tunnel, at, Route { status, prefix, path, med, denied: None, bare: false });
         }
+        at + 1
     }
 
     /// Routes that AWS denies: they were never accepted.
     pub(super) fn deny(&mut self, tunnel: u32, now: i64, why: Denied) {
-        let (own, med) = (self.connection(tunnel).aws_asn, self.tunnel(tunnel).med);
+        let (own, med) = (self.connection(tunnel).aws_asn, Day::med(tunnel));
         let prefixes = self.connection(tunnel).prefixes;
         let (status, path) = match why {
             Denied::OwnAs => (RouteStatus::Updated, AsPath { first: own, times: 1, transit: 0 }),
@@ -221,8 +247,8 @@ impl Day {
         state.path && state.established
     }
 
-    /// The MED that the tunnel has when nothing is the matter.
-    pub(super) fn usual_med(tunnel: u32) -> u32 {
-        Tunnel::usual_med(tunnel % 2)
+    /// The MED of the peer's routes: the customer gateway prefers tunnel 1, all day.
+    fn med(tunnel: u32) -> u32 {
+        100 + tunnel % 2 * 100
     }
 }

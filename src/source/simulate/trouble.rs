@@ -59,17 +59,15 @@ enum BgpIncident {
     Goes(TunnelTrouble, u32),
 }
 
-/// The incidents of BGP sessions, in turn. `Sent(1)` comes with `OverLimit`.
-const BGP: [BgpIncident; 20] = [
+/// The incidents of BGP sessions, in turn.
+const BGP: [BgpIncident; 18] = [
     BgpIncident::HoldTimer,
-    BgpIncident::Goes(TunnelTrouble::NearLimit, 3),
     BgpIncident::Received(2),
     BgpIncident::Denied(Denied::OwnAs),
     BgpIncident::Goes(TunnelTrouble::Flapping, 8),
     BgpIncident::Sent(4),
     BgpIncident::BadOpen,
     BgpIncident::Received(6),
-    BgpIncident::Goes(TunnelTrouble::OverLimit, 2),
     BgpIncident::Received(4),
     BgpIncident::Denied(Denied::NextHop),
     BgpIncident::Sent(7),
@@ -82,6 +80,11 @@ const BGP: [BgpIncident; 20] = [
     BgpIncident::Received(7),
     BgpIncident::Sent(5),
 ];
+
+/// What only virtual private gateways see, in turn: a leak of some ninety prefixes is far from a transit gateway's
+/// limit of 1,000. `Sent(1)` comes with `OverLimit`.
+const PREFIX_LIMIT: [BgpIncident; 2] =
+    [BgpIncident::Goes(TunnelTrouble::NearLimit, 4), BgpIncident::Goes(TunnelTrouble::OverLimit, 2)];
 
 #[derive(Clone, Copy)]
 enum IkeIncident {
@@ -112,6 +115,18 @@ const IKE_V2: [IkeIncident; 8] = [
     IkeIncident::Goes(TunnelTrouble::Proposal2),
 ];
 
+/// Every second incident of a connection on a virtual private gateway is about the prefix limit.
+fn nth_bgp_incident(connection: u32, number: u32, limited: bool) -> BgpIncident {
+    // Each fifth connection is on a virtual private gateway: the others are counted without them, so that the
+    // first incidents of 25 connections are all that there are.
+    let (fives, others) = (connection / 5, connection - connection / 5);
+    match (limited, number % 2) {
+        (true, 0) => PREFIX_LIMIT[(fives + number / 2) as usize % PREFIX_LIMIT.len()],
+        (true, _) => BGP[(others + number / 2 * 7) as usize % BGP.len()],
+        (false, _) => BGP[(others + number * 7) as usize % BGP.len()],
+    }
+}
+
 impl Day {
     /// Plans the first troubles, all within the first 60 % of a day (or of what there is of it).
     pub(super) fn begin_trouble(&mut self) {
@@ -141,7 +156,10 @@ impl Day {
             return self.plan_at(now + 5 * MINUTE, Step::Incident(connection, family, number));
         };
         match family {
-            Family::Bgp => self.bgp_incident(tunnel, now, BGP[(connection + number * 7) as usize % BGP.len()]),
+            Family::Bgp => {
+                let limited = self.connection(tunnel).virtual_private_gateway;
+                self.bgp_incident(tunnel, now, nth_bgp_incident(connection, number, limited));
+            }
             Family::Ike => {
                 let v1 = self.connection(tunnel).ike_v1;
                 let turn = (if v1 { connection / 5 } else { connection } + number) as usize;
@@ -185,14 +203,20 @@ impl Day {
         };
         if self.healthy(tunnel) {
             match trouble {
+                TunnelTrouble::NearLimit if left == 0 => self.end_leak(tunnel, now),
                 TunnelTrouble::NearLimit => {
-                    let received = limit * (75 + self.random.below(24)) / 100;
-                    self.bgp(tunnel, now, BgpMessage::PrefixWarning { received, limit });
+                    // The warnings begin at 75 % of the limit; the leak grows from one to the next.
+                    let wanted = limit * (75 + self.random.below(24)) / 100;
+                    let at = self.leak(tunnel, now, wanted);
+                    let received = self.received(tunnel);
+                    self.bgp(tunnel, at, BgpMessage::PrefixWarning { received, limit });
                 }
                 TunnelTrouble::OverLimit => {
-                    self.bgp(tunnel, now, BgpMessage::PrefixWarning { received: limit, limit });
-                    self.bgp(tunnel, now + 4, BgpMessage::PrefixExceeded { received: limit + 1, limit });
-                    self.lose_session(tunnel, now + 5, BgpMessage::CeaseSent(1), MINUTE);
+                    let at = self.leak(tunnel, now, limit);
+                    self.bgp(tunnel, at, BgpMessage::PrefixWarning { received: limit, limit });
+                    let at = self.leak(tunnel, at + 1, limit + 1);
+                    self.bgp(tunnel, at, BgpMessage::PrefixExceeded { received: limit + 1, limit });
+                    self.lose_session(tunnel, at + 1, BgpMessage::CeaseSent(1), MINUTE);
                 }
                 _ => {
                     let why = if left.is_multiple_of(3) {
@@ -204,8 +228,9 @@ impl Day {
                 }
             }
         }
-        if left > 0 {
-            self.plan_at(now + pause, Step::Trouble(tunnel, trouble, left - 1));
+        // What is leaked while packets stop is withdrawn when they flow again, or goes with the session.
+        if left > 0 || self.tunnel(tunnel).leaked > 0 {
+            self.plan_at(now + pause, Step::Trouble(tunnel, trouble, left.saturating_sub(1)));
         }
     }
 
@@ -239,24 +264,20 @@ impl Day {
         }
     }
 
-    /// AWS replaces a tunnel's endpoint while the other tunnel, now preferred, carries the traffic.
+    /// AWS replaces a tunnel's endpoint while the other tunnel carries the traffic.
+    ///
+    /// The lower MED of the other tunnel is what AWS sends to the customer gateway. The log holds what the peer
+    /// advertises, so no line shows it.
     pub(super) fn maintenance(&mut self, tunnel: u32, now: i64) {
         let other = tunnel ^ 1;
         if !(self.healthy(tunnel) && self.healthy(other)) {
             return self.plan_at(now + 15 * MINUTE, Step::Maintenance(tunnel));
         }
         let until = now + self.random.between(2 * MINUTE, 9 * MINUTE);
-        self.set_med(other, now, 50);
         self.lose_session(tunnel, now + 30 * SECOND, BgpMessage::CeaseSent(2), 45 * SECOND);
         self.stop_path(tunnel, now + 30 * SECOND, until);
-        let over = until + self.random.between(MINUTE, 2 * MINUTE);
-        self.plan_at(over, Step::MaintenanceOver(other));
         let next = now + self.random.between(30 * HOUR, 90 * HOUR);
         self.plan_at(next, Step::Maintenance(other));
-    }
-
-    pub(super) fn maintenance_over(&mut self, other: u32, now: i64) {
-        self.set_med(other, now, Day::usual_med(other));
     }
 
     /// All tunnels of a site fall silent for hours; a day later it hits another site.
