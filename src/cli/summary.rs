@@ -66,11 +66,12 @@ fn read(text: &mut String, report: &Report) {
 }
 
 fn sinks(text: &mut String, loaded: &Loaded, report: &Report) {
-    let _ = writeln!(text, "\n  {:<14} {:>12} {:>12} {:>10}  where", "sink", "delivered", "filtered", "repeated");
+    let width = report.sinks.iter().map(|(name, _)| name.chars().count()).max().unwrap_or(0);
+    let _ = writeln!(text, "\n  {:<width$} {:>12} {:>12} {:>10}  where", "sink", "delivered", "filtered", "repeated");
     for (name, account) in &report.sinks {
         let _ = writeln!(
             text,
-            "  {:<14} {:>12} {:>12} {:>10}  {}",
+            "  {:<width$} {:>12} {:>12} {:>10}  {}",
             name,
             grouped(account.settled),
             grouped(account.filtered),
