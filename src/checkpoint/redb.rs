@@ -4,7 +4,6 @@
 //! version, or a person with a dump, can read it.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use async_trait::async_trait;
 use redb::{Database, DatabaseError, ReadableDatabase, ReadableTable, TableDefinition};
@@ -56,47 +55,64 @@ pub enum OpenError {
 /// See the module.
 #[derive(Debug)]
 pub struct RedbStore {
-    database: Arc<Database>,
+    /// `None` after a failure: redb refuses all work after an I/O error until the file is opened anew.
+    database: Option<Database>,
     path: PathBuf,
 }
 
 impl RedbStore {
     /// Opens the file, made with its folders if missing, and takes the right to write.
     pub fn open(path: &Path) -> Result<RedbStore, OpenError> {
-        let io = |source| OpenError::Io { path: path.into(), source };
-        if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
-            std::fs::create_dir_all(folder).map_err(io)?;
-        }
-        let database = Database::builder().set_cache_size(CACHE_BYTES).create(path).map_err(|error| match error {
-            DatabaseError::DatabaseAlreadyOpen => OpenError::InUse { path: path.into() },
-            DatabaseError::Storage(redb::StorageError::Io(source))
-                if source.kind() != std::io::ErrorKind::InvalidData =>
-            {
-                io(source)
-            }
-            other => OpenError::Damaged { path: path.into(), reason: other.to_string() },
-        })?;
-        Ok(RedbStore { database: Arc::new(database), path: path.into() })
+        Ok(RedbStore { database: Some(open(path)?), path: path.into() })
     }
 
     async fn blocking<T: Send + 'static>(
-        &self,
+        &mut self,
         work: impl FnOnce(&Database) -> Result<T, redb::Error> + Send + 'static,
     ) -> Result<T, StoreError> {
-        let database = Arc::clone(&self.database);
-        let outcome = tokio::task::spawn_blocking(move || work(&database)).await;
-        let failed = |reason: String| {
-            StoreError::Retry(format!(
-                "checkpoint file `{}` cannot be used: {reason}; free disk space or repair the disk, nothing is acknowledged until then",
-                self.path.display()
-            ))
-        };
-        match outcome {
-            Ok(Ok(value)) => Ok(value),
-            Ok(Err(error)) => Err(failed(error.to_string())),
-            Err(panicked) => Err(failed(panicked.to_string())),
-        }
+        let (database, path) = (self.database.take(), self.path.clone());
+        let outcome = tokio::task::spawn_blocking(move || {
+            let database = database.map_or_else(|| open(&path), Ok).map_err(reopen_failed)?;
+            let outcome = work(&database).map_err(|error| failed(&path, &error.to_string()));
+            // After an error it is dropped here, and so closed.
+            outcome.map(|value| (database, value))
+        });
+        let (database, value) =
+            outcome.await.map_err(|panicked| failed(&self.path, &panicked.to_string())).flatten()?;
+        self.database = Some(database);
+        Ok(value)
     }
+}
+
+fn failed(path: &Path, reason: &str) -> StoreError {
+    StoreError::Retry(format!(
+        "checkpoint file `{}` cannot be used: {reason}; free disk space or repair the disk, nothing is acknowledged \
+         until then",
+        path.display()
+    ))
+}
+
+/// Another process may have taken the file meanwhile; anything else is worth another try.
+fn reopen_failed(error: OpenError) -> StoreError {
+    match error {
+        OpenError::Io { .. } => StoreError::Retry(error.to_string()),
+        OpenError::InUse { .. } | OpenError::Damaged { .. } => StoreError::Fenced(error.to_string()),
+    }
+}
+
+/// Opens or makes the database, and its folders.
+fn open(path: &Path) -> Result<Database, OpenError> {
+    let io = |source| OpenError::Io { path: path.into(), source };
+    if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+        std::fs::create_dir_all(folder).map_err(io)?;
+    }
+    Database::builder().set_cache_size(CACHE_BYTES).create(path).map_err(|error| match error {
+        DatabaseError::DatabaseAlreadyOpen => OpenError::InUse { path: path.into() },
+        DatabaseError::Storage(redb::StorageError::Io(source)) if source.kind() != std::io::ErrorKind::InvalidData => {
+            io(source)
+        }
+        other => OpenError::Damaged { path: path.into(), reason: other.to_string() },
+    })
 }
 
 #[async_trait]

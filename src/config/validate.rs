@@ -17,6 +17,8 @@ use crate::encode::JsonFormat;
 
 /// Shortest time between two commits: each is a sync of the disk.
 const SHORTEST_INTERVAL: Duration = Duration(std::time::Duration::from_millis(100));
+/// Longest time between two commits: half of what `/healthz` allows the engine to be silent.
+const LONGEST_INTERVAL: Duration = Duration::from_secs(30);
 /// A record may hold this much after decompression (FACTS: a subscription batch of 1 MiB).
 const SMALLEST_RECORD: Size = Size::mib(1);
 /// Offsets into encoded items have 32 bits: 256 MiB, each byte at most 6 in JSON (`\u0000`), stay below 4 GiB.
@@ -304,6 +306,10 @@ impl Check<'_, '_, '_> {
 
     fn limits(&mut self) {
         let pipeline = &self.loaded.pipeline;
+        if pipeline.checkpoint.interval > LONGEST_INTERVAL {
+            let notes = ["at most 30s: `/healthz` and a shutdown depend on it"];
+            self.error(&Path::of(&["checkpoint", "interval"]), "commits would be too far apart", &notes);
+        }
         if pipeline.checkpoint.interval < SHORTEST_INTERVAL {
             let notes = [&*format!("at least {SHORTEST_INTERVAL}: each commit is a sync of the disk")];
             self.error(&Path::of(&["checkpoint", "interval"]), "commits would follow without a pause", &notes);

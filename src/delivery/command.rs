@@ -83,6 +83,8 @@ pub enum Command {
 pub enum PieceEnd {
     /// There may be more.
     More,
+    /// Everything up to the grant's `until` has been read; the next record lies beyond it.
+    Limit,
     /// The shard is closed, and everything in it has been read.
     ShardEnd,
 }

@@ -217,12 +217,16 @@ impl Dispatcher {
         if let Some(done) = piece.records.iter().rev().find(|record| record.done) {
             reader.at = StartAt::After(done.position);
         }
+        // The reader has arrived at the one ahead, even if the record that stood there is gone.
+        if let (Some(until), PieceEnd::Limit) = (reader.until.take(), end) {
+            reader.at = StartAt::After(until);
+        }
         for lane in lanes {
             self.take_piece(lane.0 as usize, id, &mut piece);
         }
         match end {
             PieceEnd::ShardEnd => self.end_reader(id),
-            PieceEnd::More => self.join_reader(id),
+            PieceEnd::More | PieceEnd::Limit => self.join_reader(id),
         }
         self.pump(shard);
     }
@@ -322,6 +326,7 @@ impl Dispatcher {
         let until = self.readers.until(id);
         let Some(reader) = self.readers.get_mut(id) else { return };
         reader.in_flight = Some(reader.lanes.clone());
+        reader.until = until;
         let sinks = reader.lanes.iter().map(|lane| self.lanes[lane.0 as usize].sink).collect();
         self.commands.push_back(Command::Read { reader: id, sinks, until });
     }
@@ -342,6 +347,14 @@ impl Dispatcher {
             self.tell(lane.0 as usize, Tell::Finish);
         }
         self.pump(shard);
+        self.checkpoint_if_draining();
+    }
+
+    /// A shutdown does not wait for the next tick.
+    fn checkpoint_if_draining(&mut self) {
+        if self.draining {
+            self.checkpoint();
+        }
     }
 
     /// A sink settled items. Void if they belong to an older epoch.
@@ -360,6 +373,7 @@ impl Dispatcher {
         }
         self.finish_if_resolved(index);
         self.pump(shard);
+        self.checkpoint_if_draining();
     }
 
     /// A sink is about to publish a chunk: it is told when this is remembered.

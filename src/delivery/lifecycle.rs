@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::dispatcher::Dispatcher;
-use super::lane::Phase;
+use super::lane::{Phase, Standing};
 use super::{Command, LaneId, ReaderId};
 use crate::sink::Tell;
 use crate::source::StartAt;
@@ -108,6 +108,7 @@ impl Dispatcher {
         let void = std::mem::take(&mut state.frontier).open_items();
         state.epoch.0 += 1;
         state.phase = Phase::Dropped;
+        (state.seal, state.next_seal) = (None, None);
         state.awaiting = None;
         self.accounts[state.sink.0 as usize].abandoned += void;
         self.tell(lane, Tell::Discard);
@@ -138,9 +139,12 @@ impl Dispatcher {
         self.leave_reader(lane);
         self.dirty.insert(lane);
         let state = &mut self.lanes[lane];
-        // A seal that the sink was not told of has published nothing: it is forgotten with the batch.
-        if state.seal.as_ref().is_some_and(|standing| !standing.told) {
-            state.seal = None;
+        // A seal that the sink was not told of has published nothing and is forgotten with the batch; but if it
+        // replaces a remembered one, that one's objects may be visible: it stands again.
+        if let Some(standing) = state.seal.take_if(|standing| !standing.told) {
+            let before = state.committed.as_ref().and_then(|committed| committed.seal.clone());
+            let replaced = before.filter(|seal| seal.start == standing.seal.start);
+            state.seal = replaced.map(|seal| Standing { seal, at: standing.at, told: true });
         }
         state.next_seal = None;
         state.base = state.state().at;

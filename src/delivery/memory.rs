@@ -1,5 +1,7 @@
 //! What is remembered, and when: a part of the dispatcher.
 
+use std::collections::BTreeSet;
+
 use super::dispatcher::Dispatcher;
 use super::lane::Phase;
 use super::{Command, LaneId, LaneState};
@@ -38,8 +40,9 @@ impl Dispatcher {
             self.lane_committed(lane.0 as usize, state);
         }
         // Only when all of them have started: lanes that begin at one position share a reader.
-        for lane in lanes {
-            self.pump(self.lanes[lane].shard);
+        let shards: BTreeSet<usize> = lanes.iter().map(|lane| self.lanes[*lane].shard).collect();
+        for shard in shards {
+            self.pump(shard);
         }
         if std::mem::take(&mut self.commit_again) {
             self.commit();

@@ -21,6 +21,8 @@ pub(super) struct Reader {
     pub lanes: Vec<LaneId>,
     /// The lanes that a piece on its way is for.
     pub in_flight: Option<Vec<LaneId>>,
+    /// The bound of that piece.
+    pub until: Option<Position>,
     /// How far its buffer reaches.
     pub buffered_to: Option<Position>,
 }
@@ -49,7 +51,16 @@ impl Readers {
     pub(super) fn open(&mut self, shard: usize, at: StartAt) -> ReaderId {
         let id = ReaderId(self.next);
         self.next += 1;
-        let reader = Reader { id, shard, at, mid_record: false, lanes: Vec::new(), in_flight: None, buffered_to: None };
+        let reader = Reader {
+            id,
+            shard,
+            at,
+            mid_record: false,
+            lanes: Vec::new(),
+            in_flight: None,
+            until: None,
+            buffered_to: None,
+        };
         self.by_id.insert(id, reader);
         id
     }

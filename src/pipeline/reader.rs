@@ -126,8 +126,13 @@ impl ReaderTask {
         let from = From { shard: &self.shard, region: self.region.as_deref() };
         let buffered_to = buffer.records.back().map(|record| record.position);
         let mut out: Output = self.core.output(&grant.sinks);
+        let mut end = PieceEnd::More;
         while let Some(record) = buffer.records.front() {
-            if grant.until.is_some_and(|until| record.position > until) || out.bytes() >= PIECE_BYTES {
+            if grant.until.is_some_and(|until| record.position > until) {
+                end = PieceEnd::Limit;
+                break;
+            }
+            if out.bytes() >= PIECE_BYTES {
                 break;
             }
             match self.core.process(from, record, buffer.resume, &snapshot, scratch, &mut out) {
@@ -144,7 +149,9 @@ impl ReaderTask {
             }
         }
         self.tally.count(&out.counts);
-        let end = if buffer.ended && buffer.records.is_empty() { PieceEnd::ShardEnd } else { PieceEnd::More };
+        if buffer.ended && buffer.records.is_empty() {
+            end = PieceEnd::ShardEnd;
+        }
         ReadResult { reader: self.id, piece: self.core.piece(out), end, buffered_to }
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! A record's position is its ordinal in the file, from 1. A reader that begins in the middle reads the file
 //! from its start and skips, since a compressed file has no other way; so the same file always gives the same
-//! records at the same positions. A file that has changed at its beginning is another shard. A file ends where
+//! records at the same positions. A file that has changed at its beginning, or its length, is another shard. A file ends where
 //! it ended when the source was made: a pipeline whose dead letters go to the file that it reads would never
 //! come to an end else.
 
@@ -54,7 +54,7 @@ pub struct ReplaySource {
 #[derive(Clone)]
 struct Files {
     identity: Identity,
-    /// Bytes of each file when the source was made; devices and pipes have no length.
+    /// Bytes of each file when the source was made.
     lengths: Arc<HashMap<Arc<str>, u64>>,
     on_read: Option<OnRead>,
     log: Arc<Mutex<RateLimit>>,
@@ -71,10 +71,23 @@ impl ReplaySource {
             let path = path.canonicalize().map_err(|error| unreadable(&path, &error))?;
             let stream: Arc<str> = path.to_string_lossy().into();
             let metadata = path.metadata().map_err(|error| unreadable(&path, &error))?;
-            lengths.insert(Arc::clone(&stream), if metadata.is_file() { metadata.len() } else { u64::MAX });
+            if !metadata.is_file() {
+                return Err(SourceError::Fatal(format!(
+                    "input `{}` is no regular file, and a pipeline may have to read it twice: save it to a file first, \
+                     or use `tunnelog decode`",
+                    path.display()
+                )));
+            }
+            lengths.insert(Arc::clone(&stream), metadata.len());
             shards.push(ShardId {
                 source: name.into(),
-                stream_created: fingerprint(&path).map_err(|error| unreadable(&path, &error))?.into(),
+                // The length too: what a file has gained since must be read. That costs repeats, never a loss.
+                stream_created: format!(
+                    "{}-{}",
+                    fingerprint(&path).map_err(|error| unreadable(&path, &error))?,
+                    metadata.len()
+                )
+                .into(),
                 stream,
                 shard: "0".into(),
             });

@@ -76,7 +76,11 @@ where
         .with_regex(false)
         .parse(filter)
         .map_err(|error| LogError::Filter { filter: filter.to_owned(), reason: error.to_string() })?;
-    let lines = tracing_subscriber::fmt().with_env_filter(parsed).with_writer(writer);
+    let lines = tracing_subscriber::fmt()
+        // A log that cannot be written must not end the process.
+        .log_internal_errors(false)
+        .with_env_filter(parsed)
+        .with_writer(writer);
     Ok(match form {
         Form::Human { colour } => Box::new(lines.with_ansi(colour).with_target(false).finish()),
         Form::Json => Box::new(lines.json().flatten_event(true).with_span_list(false).finish()),

@@ -224,7 +224,13 @@ impl World {
         (reader.next, reader.half) = if cut { (end - 1, true) } else { (end, half && end == start) };
         let ended = reader.next == total && !reader.half;
         let buffered_to = (total > 0).then(|| Position::from(position((end + 2).min(total) - 1)));
-        let end = if ended { PieceEnd::ShardEnd } else { PieceEnd::More };
+        let next = reader.next;
+        let limit = !reader.half && until.is_some_and(|until| Position::from(position(next)) > until);
+        let end = match (ended, limit) {
+            (true, _) => PieceEnd::ShardEnd,
+            (false, true) => PieceEnd::Limit,
+            (false, false) => PieceEnd::More,
+        };
         self.dispatcher.read(ReadResult { reader: id, piece, end, buffered_to });
     }
 

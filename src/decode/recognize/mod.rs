@@ -192,29 +192,31 @@ impl<R: BufRead> Recognizer<R> {
             self.found.text(text);
             return Ok(());
         }
-        let mut scanner = Scanner::default();
-        match scanner.feed(text) {
-            Progress::Broken => self.found.text(text),
-            Progress::Complete(end) => {
-                let (value, rest) = text.split_at_checked(end).unwrap_or((text, &[]));
-                match rest.trim_ascii_start() {
-                    [] => self.found.document(value),
-                    // Documents one after the other on one line.
-                    next @ [b'{' | b'[', ..] => {
-                        self.found.document(value);
-                        let next = [next, b"\n"].concat();
-                        self.line_number -= 1;
-                        self.reader()?.push_back(&next);
+        let mut text = text;
+        loop {
+            let mut scanner = Scanner::default();
+            match scanner.feed(text) {
+                Progress::Broken => self.found.text(text),
+                Progress::Complete(end) => {
+                    let (value, rest) = text.split_at_checked(end).unwrap_or((text, &[]));
+                    match rest.trim_ascii_start() {
+                        [] => self.found.document(value),
+                        // Documents one after the other on one line, as Firehose writes them to S3.
+                        next @ [b'{' | b'[', ..] => {
+                            self.found.document(value);
+                            text = next;
+                            continue;
+                        }
+                        _ => self.found.text(text),
                     }
-                    _ => self.found.text(text),
+                }
+                Progress::Open => {
+                    let document = text.to_vec();
+                    return self.document_of_lines(document, scanner, line);
                 }
             }
-            Progress::Open => {
-                let document = text.to_vec();
-                self.document_of_lines(document, scanner, line)?;
-            }
+            return Ok(());
         }
-        Ok(())
     }
 
     /// Goes on with a document that the line before did not end.
