@@ -42,7 +42,7 @@ pub enum OpenError {
     },
     /// The file system refused.
     #[error(
-        "checkpoint file `{path}` cannot be opened: {source}; make its folder writable for this user, or set `checkpoint.file`"
+        "checkpoint file `{path}` cannot be opened: {source}; free disk space or make its folder writable for this user, or set `checkpoint.file`"
     )]
     Io {
         /// The file.
@@ -176,4 +176,33 @@ fn parse_row(key: &str, state: &str) -> Result<(LaneKey, LaneState), serde_json:
     };
     let key = LaneKey { pipeline: pipeline.into(), shard, sink: sink.into() };
     Ok((key, serde_json::from_str(state)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn fail(store: &mut RedbStore) -> Result<(), StoreError> {
+        store.blocking(|_| Err(redb::Error::Io(std::io::ErrorKind::StorageFull.into()))).await
+    }
+
+    #[tokio::test]
+    async fn after_a_failure_the_file_is_opened_anew() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut store = RedbStore::open(&folder.path().join("c.redb")).unwrap();
+        assert!(matches!(fail(&mut store).await, Err(StoreError::Retry(_))));
+        assert!(store.database.is_none());
+        assert!(store.load().await.unwrap().is_empty());
+        store.commit(Vec::new()).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_process_that_took_the_file_meanwhile_is_respected() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("c.redb");
+        let mut store = RedbStore::open(&path).unwrap();
+        let _ = fail(&mut store).await;
+        let _other = RedbStore::open(&path).unwrap();
+        assert!(matches!(store.commit(Vec::new()).await, Err(StoreError::Fenced(_))));
+    }
 }
