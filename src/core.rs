@@ -7,6 +7,7 @@
 //! A record may be resumed: when the output is full, [`Step::More`] says where to go on, so one huge record
 //! needs no huge buffer.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use fixedbitset::FixedBitSet;
@@ -16,7 +17,7 @@ use crate::decode::inflate::inflate;
 use crate::decode::{DecodeError, LogStream};
 use crate::delivery::{Encoded, Item, LaneItems, Piece, RecordInfo, SinkId};
 use crate::encode::{DeadLetter, Format};
-use crate::enrich::{Lookup, Snapshot, enrich};
+use crate::enrich::{Lookup, Snapshot, enrich, is_account_id};
 use crate::event::{Action, Event, EventId, Kind, Millis, Origin, Severity};
 use crate::normalize;
 use crate::normalize::stream::StreamIdentity;
@@ -78,6 +79,20 @@ pub enum Go {
     On,
     /// Not now.
     Stop,
+}
+
+/// What is known of an event beside what it says.
+#[derive(Clone, Debug)]
+pub struct Seen<'a> {
+    /// Its log stream.
+    pub stream: &'a LogStream<'a>,
+    /// Whether the inventory knows its connection.
+    pub lookup: Lookup,
+    /// Account and Region by the record and the configuration alone: what names objects and topics must not depend
+    /// on the inventory, since a replay has to find the same names.
+    pub account: Option<Cow<'a, str>>,
+    /// See `account`.
+    pub region: Option<Cow<'a, str>>,
 }
 
 /// How far a record's events were shown.
@@ -259,12 +274,12 @@ impl Core {
         out: &mut Output,
     ) -> Result<Step, DecodeError> {
         let mut info: Option<RecordInfo> = None;
-        let walked = self.walk(from, record, resume, snapshot, scratch, &mut |event, stream, lookup| {
-            if lookup == Lookup::Miss {
+        let walked = self.walk(from, record, resume, snapshot, scratch, &mut |event, seen| {
+            if seen.lookup == Lookup::Miss {
                 note_miss(event, out);
             }
             self.emit(event, out);
-            info.get_or_insert_with(|| record_info(record, event, stream));
+            info.get_or_insert_with(|| record_info(record, event, seen));
             if out.bytes() < MAX_PIECE_BYTES { Go::On } else { Go::Stop }
         })?;
         let info = info.unwrap_or_else(|| bare_record(record));
@@ -284,7 +299,7 @@ impl Core {
         resume: Resume,
         snapshot: &Snapshot,
         scratch: &mut Scratch,
-        visit: &mut dyn FnMut(&Event<'_>, &LogStream<'_>, Lookup) -> Go,
+        visit: &mut dyn FnMut(&Event<'_>, &Seen<'_>) -> Go,
     ) -> Result<Walked, DecodeError> {
         let Scratch { inflated, holds, text, ids } = scratch;
         let held = holds.filter(|(position, _)| resume != Resume::default() && *position == record.position);
@@ -312,8 +327,11 @@ impl Core {
             let id = normalize::id::of_log(ids, stream, &log);
             let mut event = normalize::normalize(&log, stream, &identity, record.arrival, id, text);
             event.origin = Some(Origin { source, stream: name, shard, sequence: record.position, index });
+            let account = event.cloud.account_id.clone().or_else(|| account_of(stream));
+            let region = event.cloud.region.clone().or(from.region.map(Cow::Borrowed));
             let lookup = enrich(&mut event, snapshot, from.region, &stream.owner);
-            if visit(&event, stream, lookup) == Go::Stop && !events.is_at_end() {
+            let seen = Seen { stream, lookup, account, region };
+            if visit(&event, &seen) == Go::Stop && !events.is_at_end() {
                 return Ok(Walked::Stopped(Resume(events.cursor())));
             }
         }
@@ -380,10 +398,15 @@ fn bare_record(record: &Record) -> RecordInfo {
     RecordInfo { position, done: true, account: None, region: None, connection: None, tunnel: None, log_stream: None }
 }
 
-fn record_info(record: &Record, event: &Event<'_>, stream: &LogStream<'_>) -> RecordInfo {
+fn account_of<'a>(stream: &'a LogStream<'_>) -> Option<Cow<'a, str>> {
+    Some(stream.owner.as_ref()).filter(|owner| is_account_id(owner)).map(Cow::Borrowed)
+}
+
+fn record_info(record: &Record, event: &Event<'_>, seen: &Seen<'_>) -> RecordInfo {
+    let Seen { stream, account, region, .. } = seen;
     RecordInfo {
-        account: event.cloud.account_id.as_deref().map(Arc::from),
-        region: event.cloud.region.as_deref().map(Arc::from),
+        account: account.as_deref().map(Arc::from),
+        region: region.as_deref().map(Arc::from),
         connection: event.vpn.as_ref().map(|vpn| Arc::from(vpn.connection_id.as_ref())),
         tunnel: event.vpn.as_ref().and_then(|vpn| vpn.tunnel.as_ref()).and_then(|tunnel| tunnel.outside_ip),
         log_stream: (!stream.stream.is_empty()).then(|| Arc::from(stream.stream.as_ref())),

@@ -29,6 +29,9 @@ pub mod sink;
 
 pub mod checkpoint;
 
+#[cfg(feature = "aws")]
+pub mod aws;
+
 pub mod pipeline;
 
 pub mod config;
@@ -36,6 +39,8 @@ pub mod schema;
 pub mod telemetry;
 
 pub mod cli;
+
+mod backoff;
 
 #[cfg(test)]
 mod sample;

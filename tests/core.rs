@@ -8,12 +8,11 @@ use std::sync::Arc;
 use damage::{gzip, mutated};
 use proptest::prelude::*;
 use tunnelog::config::types::{self, Condition, FormatName, FormatOptions, JsonOptions, RawOption};
-use tunnelog::core::{Core, Counts, From, Go, Resume, Scratch, SinkPlan, Step};
-use tunnelog::decode::LogStream;
+use tunnelog::core::{Core, Counts, From, Go, Resume, Scratch, Seen, SinkPlan, Step};
 use tunnelog::decode::inflate::inflate;
 use tunnelog::delivery::{LaneItems, Piece, RecordInfo, Selection, SinkId};
 use tunnelog::encode::Format;
-use tunnelog::enrich::{Lookup, Snapshot};
+use tunnelog::enrich::Snapshot;
 use tunnelog::event::{Event, Kind, Severity};
 use tunnelog::route::{Decision, Filter};
 use tunnelog::source::{Position, Record, ShardId};
@@ -144,7 +143,7 @@ fn unsplit(record: &Record, format: &Format, filter: &Filter) -> Vec<u8> {
     let (shard, snapshot, mut scratch) = (shard(), Snapshot::default(), Scratch::default());
     let mut bytes = Vec::new();
     let from = From { shard: &shard, region: None };
-    let mut visit = |event: &Event<'_>, _: &LogStream<'_>, _: Lookup| {
+    let mut visit = |event: &Event<'_>, _: &Seen<'_>| {
         if filter.decide(event) != Decision::Drop {
             format.encode(event, &mut bytes);
         }

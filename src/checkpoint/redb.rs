@@ -12,6 +12,9 @@ use super::{CheckpointStore, StoreError};
 use crate::delivery::{LaneKey, LaneState};
 use crate::source::ShardId;
 
+/// The store's own name, under the key `id`.
+const ABOUT: TableDefinition<&str, &str> = TableDefinition::new("about/1");
+
 const LANES: TableDefinition<&str, &str> = TableDefinition::new("lanes/1");
 
 /// Memory that redb may use as a cache: lane states are small (1,000 shards × 5 sinks × 1 KiB = 5 MiB).
@@ -58,12 +61,21 @@ pub struct RedbStore {
     /// `None` after a failure: redb refuses all work after an I/O error until the file is opened anew.
     database: Option<Database>,
     path: PathBuf,
+    id: String,
 }
 
 impl RedbStore {
     /// Opens the file, made with its folders if missing, and takes the right to write.
     pub fn open(path: &Path) -> Result<RedbStore, OpenError> {
-        Ok(RedbStore { database: Some(open(path)?), path: path.into() })
+        let database = open(path)?;
+        let damaged = |error: redb::Error| OpenError::Damaged { path: path.into(), reason: error.to_string() };
+        let id = read_or_write_id(&database).map_err(damaged)?;
+        Ok(RedbStore { database: Some(database), path: path.into(), id })
+    }
+
+    /// Names the store, for good: a new one has a new name.
+    pub fn id(&self) -> &str {
+        &self.id
     }
 
     async fn blocking<T: Send + 'static>(
@@ -131,6 +143,23 @@ impl CheckpointStore for RedbStore {
     async fn commit(&mut self, states: Vec<(LaneKey, LaneState)>) -> Result<(), StoreError> {
         self.blocking(move |database| write_rows(database, &states)).await
     }
+}
+
+/// The name is random: it has to differ from that of any store before it, on any machine.
+fn read_or_write_id(database: &Database) -> Result<String, redb::Error> {
+    let transaction = database.begin_write()?;
+    let mut table = transaction.open_table(ABOUT)?;
+    let known = table.get("id")?.map(|id| id.value().to_owned());
+    if let Some(id) = known {
+        return Ok(id);
+    }
+    let mut bytes = [0; 16];
+    getrandom::fill(&mut bytes).map_err(|error| redb::Error::Io(error.into()))?;
+    let id = format!("{:032x}", u128::from_be_bytes(bytes));
+    table.insert("id", id.as_str())?;
+    drop(table);
+    transaction.commit()?;
+    Ok(id)
 }
 
 fn read_rows(database: &Database) -> Result<Vec<(String, String)>, redb::Error> {

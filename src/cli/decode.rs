@@ -221,7 +221,7 @@ impl Decoder {
         let mut resume = Resume::default();
         loop {
             let from = From { shard, region: self.region.as_deref() };
-            let walked = self.core.walk(from, record, resume, &self.snapshot, &mut self.scratch, &mut |event, _, _| {
+            let walked = self.core.walk(from, record, resume, &self.snapshot, &mut self.scratch, &mut |event, _| {
                 timeline.add(event);
                 if timeline.bytes < MAX_TIMELINE_BYTES { Go::On } else { Go::Stop }
             });

@@ -128,7 +128,7 @@ fn drive(loaded: &Loaded, inputs: &Inputs) -> anyhow::Result<Outcome> {
 async fn drive_until_signal(loaded: &Loaded, inputs: &Inputs) -> anyhow::Result<Report> {
     let metrics = Metrics::install()?;
     let health = Health::new();
-    let mut parts = pipeline::assemble(loaded, inputs, health)?;
+    let mut parts = pipeline::assemble(loaded, inputs, health).await?;
     add_status(loaded, metrics, &mut parts).await?;
     let shutdown = CancellationToken::new();
     tracing::info!(pipeline = loaded.name, checkpoint = %inputs.checkpoint_file(loaded).display(), "running");

@@ -9,8 +9,10 @@
 //! Nothing here opens what the pipeline names, except to see that an input exists. No value of an
 //! environment variable is ever shown.
 
+mod aws_types;
 mod conditions;
 mod expand;
+mod kafka_types;
 mod loaded;
 mod problem;
 mod schema;

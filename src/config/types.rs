@@ -11,6 +11,8 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub use super::aws_types::{Aws, FirehoseSink, Kinesis, Pack, S3Sink, Start};
+pub use super::kafka_types::{KafkaCompression, KafkaKey, KafkaSink, Mechanism, Sasl, Tls};
 use super::units::{Duration, Size};
 use crate::event::{Action, Kind, Severity, Transition};
 
@@ -45,10 +47,16 @@ pub struct Pipeline {
     pub status: Option<Status>,
 }
 
-/// A source: exactly one of `simulate`, `replay`.
+/// A source: exactly one of `kinesis`, `simulate`, `replay`.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Source {
+    /// A Kinesis data stream that CloudWatch Logs subscriptions write to.
+    #[serde(default)]
+    pub kinesis: Option<Kinesis>,
+    /// How `kinesis` reaches AWS. Default: the environment's Region and credentials.
+    #[serde(default)]
+    pub aws: Option<Aws>,
     /// A generated fleet of VPN connections; needs no account.
     #[serde(default)]
     pub simulate: Option<Simulate>,
@@ -150,10 +158,22 @@ impl Default for Enrich {
     }
 }
 
-/// A sink: exactly one of `file`, `console`; and which events it gets in which format.
+/// A sink: exactly one of `kafka`, `firehose`, `s3`, `file`, `console`; and which events it gets in which format.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Sink {
+    /// A topic of Apache Kafka, Amazon MSK or what speaks their protocol.
+    #[serde(default)]
+    pub kafka: Option<KafkaSink>,
+    /// An Amazon Data Firehose stream.
+    #[serde(default)]
+    pub firehose: Option<FirehoseSink>,
+    /// Objects in an S3 bucket, the events of each record in them exactly once.
+    #[serde(default)]
+    pub s3: Option<S3Sink>,
+    /// How `firehose`, `s3` and `kafka` with `aws_msk_iam` reach AWS. Default: the environment's Region and credentials.
+    #[serde(default)]
+    pub aws: Option<Aws>,
     /// Files on this machine, one event a line.
     #[serde(default)]
     pub file: Option<FileSink>,
@@ -317,10 +337,16 @@ impl Condition {
     }
 }
 
-/// Where dead letters go: exactly one of `file`.
+/// Where dead letters go: exactly one of `file`, `s3`.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct DeadLetters {
+    /// Objects in an S3 bucket, one dead letter a line.
+    #[serde(default)]
+    pub s3: Option<S3Sink>,
+    /// How `s3` reaches AWS. Default: the environment's Region and credentials.
+    #[serde(default)]
+    pub aws: Option<Aws>,
     /// A file, one dead letter a line.
     #[serde(default)]
     pub file: Option<FileSink>,

@@ -37,9 +37,9 @@ pub struct RecordInfo {
     pub position: Position,
     /// False if the record goes on in the next piece.
     pub done: bool,
-    /// Account, as the core resolved it for the first event.
+    /// Account by the record itself (never the inventory), for the first event.
     pub account: Option<Arc<str>>,
-    /// Region, likewise.
+    /// Region by the record itself or the configuration, likewise.
     pub region: Option<Arc<str>>,
     /// VPN connection id.
     pub connection: Option<Arc<str>>,

@@ -102,15 +102,17 @@ pub struct ReadResult {
     pub buffered_to: Option<Position>,
 }
 
-/// A sink's account. `submitted = settled + abandoned` once everything has come to rest.
+/// A sink's account. `submitted = settled + rejected + abandoned` once everything has come to rest.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Account {
     /// Records that its lanes have read, repeats included.
     pub records: u64,
     /// Items handed to it, repeats included.
     pub submitted: u64,
-    /// Items that it settled.
+    /// Items that it delivered.
     pub settled: u64,
+    /// Items that its destination refused for good: they are dead letters.
+    pub rejected: u64,
     /// Bytes handed to it, repeats included.
     pub bytes: u64,
     /// Items that a filter kept out.

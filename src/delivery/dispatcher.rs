@@ -367,7 +367,8 @@ impl Dispatcher {
         lane.flush_sent = false;
         lane.rewinds = 0;
         let (sink, shard, turned) = (lane.sink.0 as usize, lane.shard, lane.turn_seal());
-        self.accounts[sink].settled += settlement.count();
+        let account = &mut self.accounts[sink];
+        *if settlement.rejected { &mut account.rejected } else { &mut account.settled } += settlement.count();
         if turned {
             self.commit();
         }

@@ -19,6 +19,8 @@ pub struct Settlement {
     pub(super) epoch: Epoch,
     pub(super) batch: BatchId,
     pub(super) items: Vec<Range<u32>>,
+    /// They are dead letters, and those are durable.
+    pub(super) rejected: bool,
 }
 
 impl Settlement {
@@ -92,7 +94,13 @@ impl Receipt {
                 _ => ranges.push(index..index + 1),
             }
         }
-        Settlement { lane: self.lane, epoch: self.epoch, batch: self.batch, items: ranges }
+        Settlement { lane: self.lane, epoch: self.epoch, batch: self.batch, items: ranges, rejected: false }
+    }
+
+    /// Settles items that the destination refused for good, once their dead letters are durable.
+    #[must_use = "a settlement must reach the dispatcher, else the items are delivered again"]
+    pub fn reject(&mut self, items: Range<u32>) -> Settlement {
+        Settlement { rejected: true, ..self.settle(items) }
     }
 
     /// Settles everything that is left.

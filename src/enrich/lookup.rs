@@ -107,6 +107,6 @@ fn fill_cloud<'a>(
 }
 
 /// AWS account ids have 12 digits; `owner` may also be `CloudwatchLogs`, or what a person typed.
-pub(super) fn is_account_id(text: &str) -> bool {
+pub(crate) fn is_account_id(text: &str) -> bool {
     text.len() == 12 && text.bytes().all(|byte| byte.is_ascii_digit())
 }

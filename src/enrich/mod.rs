@@ -24,6 +24,7 @@ use tokio::time::Instant;
 pub use answers::{AnswerError, Answers};
 pub use file::{FileInventory, InventoryError};
 pub use join::join;
+pub(crate) use lookup::is_account_id;
 pub use lookup::{Lookup, enrich};
 pub use overlay::{Overlay, OverlayError};
 

@@ -14,10 +14,11 @@ use crate::enrich::file::FileInventory;
 use crate::enrich::overlay::Overlay;
 use crate::enrich::{Answers, Inventory, Snapshot, join};
 use crate::route::Filter;
-use crate::sink::{Sink, console, file};
-use crate::source::SourceError;
+use crate::sink::rejects::{MemoryRejects, SharedRejects};
+use crate::sink::{Context, Sink, console, file};
 use crate::source::replay::{OnRead, ReplaySource};
 use crate::source::simulate::{Fleet, SimulateSource};
+use crate::source::{Source, SourceError};
 use crate::telemetry::health::Health;
 
 /// The name of the sink that dead letters go to: a name that no sink of a pipeline file can have.
@@ -59,16 +60,18 @@ impl Inputs {
 }
 
 /// Opens everything that the pipeline file names, the checkpoint first: it says whether another process runs.
-pub fn assemble(loaded: &Loaded, inputs: &Inputs, health: Health) -> Result<Parts, AssembleError> {
+pub async fn assemble(loaded: &Loaded, inputs: &Inputs, health: Health) -> Result<Parts, AssembleError> {
     let store = RedbStore::open(&inputs.checkpoint_file(loaded)).map_err(fail)?;
     let pipeline = &loaded.pipeline;
     let (snapshot, watch) = inventory(loaded)?;
     let inventory = Arc::new(Inventory::new(snapshot));
     let background = watch.map(|watch| Background::Watch(watch, pipeline.enrich.refresh.0)).into_iter().collect();
-    let (plans, sinks) = sinks(loaded)?;
+    let rejects = rejects(loaded).await?;
+    let store_id: Arc<str> = store.id().into();
+    let (plans, sinks) = sinks(loaded, &store_id, &rejects).await?;
     Ok(Parts {
         name: loaded.name.as_str().into(),
-        sources: sources(loaded, inputs)?,
+        sources: sources(loaded, inputs).await?,
         core: Arc::new(Core::new(usize::try_from(pipeline.limits.record.0).unwrap_or(usize::MAX), plans)),
         inventory,
         sinks,
@@ -85,7 +88,7 @@ fn fail(error: impl std::fmt::Display) -> AssembleError {
     AssembleError(error.to_string())
 }
 
-fn sources(loaded: &Loaded, inputs: &Inputs) -> Result<Vec<NamedSource>, AssembleError> {
+async fn sources(loaded: &Loaded, inputs: &Inputs) -> Result<Vec<NamedSource>, AssembleError> {
     if let Inputs::Files { inputs, identity, progress } = inputs {
         let mut source = ReplaySource::new("replay", inputs, identity).map_err(fail)?;
         if let Some(progress) = progress {
@@ -94,28 +97,49 @@ fn sources(loaded: &Loaded, inputs: &Inputs) -> Result<Vec<NamedSource>, Assembl
         let region = loaded.pipeline.sources.values().find_map(|source| source.region.as_deref()).map(Arc::from);
         return Ok(vec![NamedSource { name: "replay".into(), source: Box::new(source), region }]);
     }
-    let open = |(name, config): (&String, &types::Source)| {
-        let failed = |error: SourceError| AssembleError(format!("source `{name}`: {error}"));
-        let source: Box<dyn crate::source::Source> = match (&config.simulate, &config.replay) {
-            (Some(simulate), _) => Box::new(SimulateSource::new(name, simulate).map_err(failed)?),
-            (None, Some(replay)) => {
-                let inputs = loaded.replay_inputs(replay);
-                Box::new(ReplaySource::new(name, &inputs, &replay.identity).map_err(failed)?)
-            }
-            (None, None) => return Err(AssembleError(format!("source `{name}` is of no kind"))),
-        };
-        Ok(NamedSource { name: name.as_str().into(), source, region: config.region.as_deref().map(Arc::from) })
-    };
-    loaded.pipeline.sources.iter().map(open).collect()
+    let mut sources = Vec::new();
+    for (name, config) in &loaded.pipeline.sources {
+        let source = source(loaded, name, config).await;
+        let source = source.map_err(|error| AssembleError(format!("source `{name}`: {error}")))?;
+        sources.push(NamedSource {
+            name: name.as_str().into(),
+            source,
+            region: config.region.as_deref().map(Arc::from),
+        });
+    }
+    Ok(sources)
+}
+
+async fn source(loaded: &Loaded, name: &str, config: &types::Source) -> Result<Box<dyn Source>, SourceError> {
+    if let Some(simulate) = &config.simulate {
+        return Ok(Box::new(SimulateSource::new(name, simulate)?));
+    }
+    if let Some(replay) = &config.replay {
+        return Ok(Box::new(ReplaySource::new(name, &loaded.replay_inputs(replay), &replay.identity)?));
+    }
+    #[cfg(feature = "aws")]
+    if let Some(kinesis) = &config.kinesis {
+        return crate::source::kinesis::connect(name, kinesis, config.aws.as_ref()).await;
+    }
+    Err(SourceError::Fatal("it is of no kind that this build has".into()))
 }
 
 type NamedSinks = Vec<(Arc<str>, Box<dyn Sink>)>;
 
-fn sinks(loaded: &Loaded) -> Result<(Vec<SinkPlan>, NamedSinks), AssembleError> {
+/// Where the sinks' rejects go: beside the dead letters of what could not be read.
+async fn rejects(loaded: &Loaded) -> Result<SharedRejects, AssembleError> {
+    let _ = loaded;
+    Ok(Arc::new(MemoryRejects::default()))
+}
+
+async fn sinks(
+    loaded: &Loaded,
+    store: &Arc<str>,
+    rejects: &SharedRejects,
+) -> Result<(Vec<SinkPlan>, NamedSinks), AssembleError> {
     let mut plans = Vec::new();
     let mut sinks: NamedSinks = Vec::new();
     for (name, config) in &loaded.pipeline.sinks {
-        let failed = |error: String| AssembleError(format!("sink `{name}`: {error}"));
         let terminal = config.console.is_some() && std::io::stdout().is_terminal();
         let default = if terminal { FormatName::Timeline } else { FormatName::Json };
         let colour = terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
@@ -123,17 +147,63 @@ fn sinks(loaded: &Loaded) -> Result<(Vec<SinkPlan>, NamedSinks), AssembleError> 
             format: Format::resolve(config.format.as_ref(), default, colour),
             filter: Filter::compile(config.only.as_ref(), config.except.as_ref()),
         });
-        let sink: Box<dyn Sink> = match &config.file {
-            Some(config) => Box::new(file::file(config).map_err(failed)?),
-            None => Box::new(console::console()),
-        };
+        let context = context(loaded, name, store, rejects);
+        let sink = sink(context, config).await;
+        let sink = sink.map_err(|error| AssembleError(format!("sink `{name}`: {error}")))?;
         sinks.push((name.as_str().into(), sink));
     }
-    let letters = loaded.dead_letters_file();
     plans.push(SinkPlan { format: Format::DeadLetter, filter: Filter::default() });
-    let sink = file::file(&letters).map_err(|error| AssembleError(format!("dead letters: {error}")))?;
-    sinks.push((DEAD_LETTERS.into(), Box::new(sink)));
+    let sink = dead_letters(loaded, store, rejects).await;
+    let sink = sink.map_err(|error| AssembleError(format!("dead letters: {error}")))?;
+    sinks.push((DEAD_LETTERS.into(), sink));
     Ok((plans, sinks))
+}
+
+fn context(loaded: &Loaded, name: &str, store: &Arc<str>, rejects: &SharedRejects) -> Context {
+    Context {
+        pipeline: loaded.name.as_str().into(),
+        name: name.into(),
+        folder: loaded.directory.clone(),
+        store: Arc::clone(store),
+        rejects: Arc::clone(rejects),
+    }
+}
+
+#[cfg_attr(not(feature = "aws"), expect(unused_variables, clippy::unused_async, reason = "the same shape as with it"))]
+async fn sink(context: Context, config: &types::Sink) -> Result<Box<dyn Sink>, String> {
+    let aws = config.aws.as_ref();
+    if let Some(file) = &config.file {
+        return Ok(Box::new(file::file(file)?));
+    }
+    if config.console.is_some() {
+        return Ok(Box::new(console::console()));
+    }
+    #[cfg(feature = "kafka")]
+    if let Some(kafka) = &config.kafka {
+        return crate::sink::kafka::connect(context, kafka, aws).await;
+    }
+    #[cfg(feature = "aws")]
+    if let Some(firehose) = &config.firehose {
+        return crate::sink::firehose::connect(context, firehose, aws).await;
+    }
+    #[cfg(feature = "aws")]
+    if let Some(s3) = &config.s3 {
+        return crate::sink::s3::connect(context, s3, aws).await;
+    }
+    Err("it is of no kind that this build has".into())
+}
+
+/// Where records go that cannot be read: a lane like any other.
+#[cfg_attr(not(feature = "aws"), expect(clippy::unused_async, reason = "the same shape as with it"))]
+async fn dead_letters(loaded: &Loaded, store: &Arc<str>, rejects: &SharedRejects) -> Result<Box<dyn Sink>, String> {
+    #[cfg(feature = "aws")]
+    if let Some(letters) = &loaded.pipeline.dead_letters
+        && let Some(s3) = &letters.s3
+    {
+        let context = context(loaded, "dead-letters", store, rejects);
+        return crate::sink::s3::connect(context, s3, letters.aws.as_ref()).await;
+    }
+    Ok(Box::new(file::file(&loaded.dead_letters_file())?))
 }
 
 /// The first snapshot, and what keeps it fresh.

@@ -9,7 +9,6 @@
 //! those channels need no second bound.
 
 mod assemble;
-mod backoff;
 mod parts;
 mod reader;
 mod sink;
@@ -326,6 +325,7 @@ impl Engine {
         for (index, (metrics, account)) in self.sink_metrics.iter().zip(self.dispatcher.accounts()).enumerate() {
             metrics.open_records.set(load.open_records.get(index).copied().unwrap_or(0) as f64);
             metrics.delivered.absolute(account.settled);
+            metrics.rejected.absolute(account.rejected);
             metrics.bytes.absolute(account.bytes);
             metrics.filtered.absolute(account.filtered);
             metrics.rewinds.absolute(account.rewinds);

@@ -7,8 +7,8 @@ use std::time::Duration;
 use tokio::sync::mpsc::{Sender, UnboundedReceiver};
 
 use super::Happened;
-use super::backoff::Backoff;
 use super::tally::SourceTally;
+use crate::backoff::Backoff;
 use crate::core::{Core, From, Output, Resume, Scratch, Step};
 use crate::delivery::{PieceEnd, ReadResult, ReaderId, SinkId};
 use crate::enrich::Inventory;

@@ -8,8 +8,8 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::backoff::Backoff;
 use super::{Background, Happened};
+use crate::backoff::Backoff;
 use crate::checkpoint::{CheckpointStore, StoreError};
 use crate::delivery::{LaneKey, LaneState};
 use crate::enrich::Inventory;

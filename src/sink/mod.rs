@@ -7,10 +7,36 @@
 pub mod appender;
 pub mod console;
 pub mod file;
+#[cfg(feature = "aws")]
+pub mod firehose;
+#[cfg(feature = "kafka")]
+pub mod kafka;
+pub mod rejects;
+#[cfg(feature = "aws")]
+pub mod s3;
+
+use std::path::PathBuf;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 
+use self::rejects::SharedRejects;
 use crate::delivery::{Epoch, LaneBatch, LaneId, LaneKey, Seal, Settlement};
+
+/// What a sink knows of the pipeline that it is in.
+#[derive(Clone)]
+pub struct Context {
+    /// The pipeline's name.
+    pub pipeline: Arc<str>,
+    /// The sink's name in the pipeline file.
+    pub name: Arc<str>,
+    /// The pipeline file's folder: certificates and password files are relative to it.
+    pub folder: PathBuf,
+    /// Names the checkpoint store: another one there, or a new one after a loss, has another name.
+    pub store: Arc<str>,
+    /// Where items go that the destination refuses for good.
+    pub rejects: SharedRejects,
+}
 
 /// What a sink is told about a lane.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

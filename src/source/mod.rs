@@ -3,6 +3,8 @@
 //! A source does not understand bytes: that is `decode`. It never acknowledges: what was delivered is the
 //! business of `delivery`, which opens as many readers on a shard as its lanes have positions.
 
+#[cfg(feature = "aws")]
+pub mod kinesis;
 pub mod replay;
 pub mod simulate;
 

@@ -130,6 +130,8 @@ impl SourceMetrics {
 pub struct SinkMetrics {
     /// [`name::SINK_ITEMS`] that the far end has accepted.
     pub delivered: Counter,
+    /// [`name::SINK_ITEMS`] that the far end refused for good: they are dead letters.
+    pub rejected: Counter,
     /// [`name::SINK_ITEMS`] that `only` or `except` kept out.
     pub filtered: Counter,
     /// [`name::SINK_ITEMS`] that passed because the inventory could not decide.
@@ -151,6 +153,7 @@ impl SinkMetrics {
         let items = |outcome| counter!(name::SINK_ITEMS, "sink" => sink.clone(), "outcome" => outcome);
         let handles = SinkMetrics {
             delivered: items("delivered"),
+            rejected: items("rejected"),
             filtered: items("filtered"),
             passed_unknown: items("passed_unknown"),
             bytes: counter!(name::SINK_BYTES, "sink" => sink.clone()),

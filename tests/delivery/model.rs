@@ -516,7 +516,11 @@ impl World {
             }
         }
         for account in self.dispatcher.accounts() {
-            assert_eq!(account.submitted, account.settled + account.abandoned, "invariant 4: {account:?}");
+            assert_eq!(
+                account.submitted,
+                account.settled + account.rejected + account.abandoned,
+                "invariant 4: {account:?}"
+            );
         }
         let mut published = BTreeSet::new();
         for id in self.objects.values().flatten() {

@@ -3,7 +3,6 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use fixedbitset::FixedBitSet;
 use tunnelog::delivery::{
@@ -14,10 +13,7 @@ use tunnelog::event::{Action, EventId, Kind, Millis, Severity};
 use tunnelog::sink::{FromSink, Sink, Tell};
 use tunnelog::source::{Position, ShardEvent, ShardId, StartAt};
 
-use super::destination::Destination;
-
-/// How long a sink may have nothing to say although it should, in paused time.
-const SILENCE: Duration = Duration::from_secs(600);
+use super::contract::Destination;
 
 /// What there is to read.
 #[derive(Clone, Copy, Debug)]
@@ -144,7 +140,7 @@ impl<'d> Bench<'d> {
     /// Hears one word of the sink, and does what follows from it.
     pub(crate) async fn hear(&mut self) {
         self.fill();
-        let word = tokio::time::timeout(SILENCE, self.sink.next()).await;
+        let word = tokio::time::timeout(self.destination.silence(), self.sink.next()).await;
         let word = word.unwrap_or_else(|_| panic!("the sink is silent: {:?}", self.dispatcher.load()));
         self.heard(word);
         self.fill();
@@ -153,7 +149,7 @@ impl<'d> Bench<'d> {
     /// Whether the sink says nothing for a while.
     pub(crate) async fn is_silent(&mut self) -> bool {
         self.fill();
-        match tokio::time::timeout(SILENCE, self.sink.next()).await {
+        match tokio::time::timeout(self.destination.silence(), self.sink.next()).await {
             Ok(word) => {
                 self.heard(word);
                 false
@@ -200,7 +196,7 @@ impl<'d> Bench<'d> {
     async fn close(&mut self) {
         self.sink.close().await.unwrap();
         let account = self.dispatcher.accounts()[0];
-        assert_eq!(account.submitted, account.settled + account.abandoned, "{account:?}");
+        assert_eq!(account.submitted, account.settled + account.rejected + account.abandoned, "{account:?}");
     }
 
     /// Every lane loses its receipts, as if the sink had forgotten them.

@@ -10,31 +10,9 @@ use tunnelog::delivery::{LaneKey, LaneState};
 use tunnelog::sink::Sink;
 use tunnelog::sink::file::{file, files_of};
 
+use super::contract::Destination;
 use super::support::test_sink::{Far, Manners, SharedFar, TestSink};
 use super::support::{json_lines, text, unpacked};
-
-/// Where a sink's items go.
-pub(crate) trait Destination {
-    fn name(&self) -> String;
-    /// Opens the sink, as a process that starts does.
-    fn open(&self) -> Result<Box<dyn Sink>, String>;
-    /// The ids of what is there and whole, in order; a torn tail is left out.
-    fn delivered(&self) -> Vec<String>;
-    /// Whether the order of a lane is kept (DESIGN 4, invariant 7).
-    fn keeps_order(&self) -> bool;
-    /// Whether it publishes only what the store knows of.
-    fn seals(&self) -> bool;
-    /// From now on it takes nothing.
-    fn break_down(&self);
-    /// It takes everything again.
-    fn mend(&self);
-    /// Cuts into what was written last, as a crash does.
-    fn tear(&self);
-    /// Fails unless it is whole, torn nowhere.
-    fn check_whole(&self);
-    /// The store has this now.
-    fn remember(&self, states: &[(LaneKey, LaneState)]);
-}
 
 /// All of them.
 pub(crate) fn all() -> Vec<Box<dyn Destination>> {

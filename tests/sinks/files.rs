@@ -6,7 +6,7 @@ use tunnelog::config::types::Compression;
 use tunnelog::sink::file::file;
 
 use super::bench::{Bench, Load};
-use super::check_once;
+use super::contract::check_once;
 use super::destination::Files;
 use super::support::program::size;
 use super::support::{events_in, unpacked};

@@ -132,7 +132,11 @@ impl World {
             let dies = rng.next_u32().is_multiple_of(2);
             let Some(report) = self.run_until(number, stop, dies).await else { continue };
             for (name, account) in &report.sinks {
-                assert_eq!(account.submitted, account.settled + account.abandoned, "{name}: {account:?}");
+                assert_eq!(
+                    account.submitted,
+                    account.settled + account.rejected + account.abandoned,
+                    "{name}: {account:?}"
+                );
             }
             if report.finished {
                 return number as usize;

@@ -14,18 +14,18 @@ const LONGEST: Duration = Duration::from_secs(30);
 /// Pauses of 50 % to 100 % of 200 ms, 400 ms, … 30 s. Jitter keeps readers that failed together from
 /// coming back together; it is seeded, so that a test can repeat it.
 #[derive(Debug)]
-pub(super) struct Backoff {
+pub(crate) struct Backoff {
     pause: Duration,
     jitter: ChaCha8Rng,
 }
 
 impl Backoff {
-    pub(super) fn new(seed: u64) -> Backoff {
+    pub(crate) fn new(seed: u64) -> Backoff {
         Backoff { pause: FIRST, jitter: ChaCha8Rng::seed_from_u64(seed) }
     }
 
     /// The next pause.
-    pub(super) fn next(&mut self) -> Duration {
+    pub(crate) fn next(&mut self) -> Duration {
         let full = self.pause;
         self.pause = (full * 2).min(LONGEST);
         let share = f64::from(self.jitter.next_u32()) / f64::from(u32::MAX);

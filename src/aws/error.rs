@@ -1,0 +1,162 @@
+//! What an SDK error means, and what to do about it.
+
+use std::fmt;
+
+use aws_sdk_sts::config::http::HttpResponse;
+use aws_sdk_sts::error::{DisplayErrorContext, ProvideErrorMetadata, SdkError};
+
+/// What kind of failure it is; decides whether another try helps.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Class {
+    /// Too many calls or bytes: slow down.
+    Throttled,
+    /// The service or the way to it failed: try again.
+    Unavailable,
+    /// Credentials are missing, expired or wrong.
+    Credentials,
+    /// They are good and not allowed to do this.
+    Denied,
+    /// The thing is not there.
+    Missing,
+    /// The KMS key that protects it is disabled, missing or not allowed.
+    Kms,
+    /// The request is refused for what it says.
+    Invalid,
+}
+
+impl Class {
+    /// Whether it may pass by itself: in a running pipeline everything but a refused request may, once a person has
+    /// mended it.
+    pub fn passes(self) -> bool {
+        self != Class::Invalid
+    }
+}
+
+/// Where something is, for a message.
+#[derive(Clone, Debug)]
+pub struct Place {
+    /// For example `stream`.
+    pub what: &'static str,
+    /// Its name or ARN.
+    pub name: String,
+    /// The Region.
+    pub region: String,
+    /// The configured endpoint.
+    pub endpoint: Option<String>,
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} `{}` in {}", self.what, self.name, self.region)?;
+        match &self.endpoint {
+            Some(endpoint) => write!(f, " at {endpoint}"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// An error of an AWS call, for a person.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{text}")]
+pub struct AwsError {
+    /// What kind.
+    pub class: Class,
+    /// The service's own code, for example `AccessDeniedException`.
+    pub code: Option<String>,
+    text: String,
+}
+
+/// Longest text of a service that is repeated: some answer with pages.
+const LONGEST_TEXT: usize = 400;
+
+/// What went wrong with `operation` (as in an IAM policy: `kinesis:GetRecords`) on `place`.
+pub fn explain<E>(error: &SdkError<E, HttpResponse>, operation: &str, place: &Place) -> AwsError
+where
+    E: ProvideErrorMetadata + std::error::Error + 'static,
+{
+    let (class, code, said) = match error {
+        SdkError::ServiceError(service) => {
+            let code = service.err().code().map(str::to_owned);
+            let class = class_of(code.as_deref().unwrap_or_default(), service.raw().status().as_u16());
+            (class, code, service.err().message().unwrap_or_default().to_owned())
+        }
+        other => {
+            let said = DisplayErrorContext(other).to_string();
+            // No credentials were found or a role could not be taken on: the request was never sent.
+            let credentials = matches!(other, SdkError::DispatchFailure(failure) if failure.is_other())
+                || said.contains("redentials");
+            (if credentials { Class::Credentials } else { Class::Unavailable }, None, said)
+        }
+    };
+    let shown: String = said.chars().filter(|character| !character.is_control()).take(LONGEST_TEXT).collect();
+    let code_shown = code.as_deref().unwrap_or_default();
+    let why = [code_shown, &shown].into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(": ");
+    let remedy = remedy(class, operation, place);
+    AwsError { class, code, text: format!("{operation} on {place} failed: {why}; {remedy}") }
+}
+
+/// Codes are stable words of the services' models; a status decides where a code is unknown.
+fn class_of(code: &str, status: u16) -> Class {
+    match code {
+        "KMSThrottlingException" => Class::Throttled,
+        _ if code.starts_with("KMS") || code.starts_with("KmsInvalid") || code == "InvalidKMSResourceException" => {
+            Class::Kms
+        }
+        "ProvisionedThroughputExceededException" | "LimitExceededException" | "SlowDown" | "RequestLimitExceeded" => {
+            Class::Throttled
+        }
+        _ if code.contains("Throttl") => Class::Throttled,
+        "AccessDenied" | "AccessDeniedException" | "UnauthorizedOperation" | "NotAuthorized" | "Forbidden" => {
+            Class::Denied
+        }
+        "ExpiredToken"
+        | "ExpiredTokenException"
+        | "InvalidClientTokenId"
+        | "UnrecognizedClientException"
+        | "InvalidAccessKeyId"
+        | "SignatureDoesNotMatch"
+        | "InvalidSignatureException"
+        | "MissingAuthenticationToken"
+        | "MissingAuthenticationTokenException"
+        | "RequestTimeTooSkewed"
+        | "IncompleteSignature" => Class::Credentials,
+        "ResourceNotFoundException"
+        | "NoSuchBucket"
+        | "NoSuchKey"
+        | "NotFound"
+        | "PermanentRedirect"
+        | "AuthorizationHeaderMalformed" => Class::Missing,
+        "RequestTimeout"
+        | "InternalFailure"
+        | "InternalError"
+        | "ServiceUnavailable"
+        | "ServiceUnavailableException" => Class::Unavailable,
+        _ if status == 429 => Class::Throttled,
+        _ if status == 401 || status == 403 => Class::Denied,
+        _ if status == 404 || status == 301 => Class::Missing,
+        _ if status >= 500 => Class::Unavailable,
+        _ => Class::Invalid,
+    }
+}
+
+fn remedy(class: Class, operation: &str, place: &Place) -> String {
+    match class {
+        Class::Throttled => "others use up its limit too; it is tried again more slowly".into(),
+        Class::Unavailable => match &place.endpoint {
+            Some(endpoint) => format!("check that `aws.endpoint` {endpoint} can be reached from here"),
+            None => "check the network, the proxy and the Region".into(),
+        },
+        Class::Credentials => {
+            "check the credentials: environment variables, profile, the container's or the instance's role, and \
+             `aws.assume_role` with its trust policy"
+                .into()
+        }
+        Class::Denied => format!("allow `{operation}` on it for these credentials, also in its own policy"),
+        Class::Missing => format!(
+            "create it, or correct the name or the Region: here it was looked for in {}, where `aws.region` decides",
+            place.region
+        ),
+        Class::Kms => "enable its KMS key and allow `kms:Decrypt` and `kms:GenerateDataKey` on the key".into(),
+        Class::Invalid => "correct this part of the pipeline file".into(),
+    }
+}
