@@ -102,10 +102,6 @@ impl Part {
         part
     }
 
-    pub(crate) fn folder(&self) -> &Path {
-        &self.folder
-    }
-
     /// Starts a stopped part again: same command, same folder.
     pub(crate) fn restart(&mut self) {
         self.tell("start");
