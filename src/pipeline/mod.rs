@@ -15,7 +15,7 @@ mod sink;
 mod tally;
 mod tasks;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -53,6 +53,7 @@ enum Happened {
     Admitted { lane: LaneId, batch: BatchId },
     Settled(Settlement),
     SealWanted { lane: LaneId, epoch: Epoch, seal: Seal },
+    Published { lane: LaneId, epoch: Epoch },
     SinkDown { sink: SinkId, reason: String },
     SinkUp(SinkId),
     SinkFailed { sink: SinkId, reason: String },
@@ -118,7 +119,7 @@ impl Engine {
         for (index, (_, sink)) in parts.sinks.into_iter().enumerate() {
             let (to_sink, from_dispatcher) = from_dispatcher();
             let id = SinkId(index as u32);
-            let task = SinkTask { id, sink, events: events.clone(), waiting: BTreeMap::new() };
+            let task = SinkTask { id, sink, events: events.clone(), waiting: VecDeque::new() };
             tasks.spawn(task.run(from_dispatcher));
             sinks.push(to_sink);
         }
@@ -199,13 +200,14 @@ impl Engine {
         match happened {
             Happened::Shard(event, source) => {
                 tracing::debug!(%source, ?event, "shard");
-                self.dispatcher.shard(event);
+                self.shard(event);
             }
             Happened::SourceDone => self.dispatcher.source_done(),
             Happened::Read(result) => self.dispatcher.read(result),
             Happened::Admitted { lane, batch } => self.dispatcher.admitted(lane, batch),
             Happened::Settled(settlement) => self.dispatcher.settled(&settlement),
             Happened::SealWanted { lane, epoch, seal } => self.dispatcher.seal_wanted(lane, epoch, seal),
+            Happened::Published { lane, epoch } => self.dispatcher.published(lane, epoch),
             Happened::SinkDown { sink, reason } => self.sink_down(sink, &reason),
             Happened::SinkUp(sink) => self.sink_up(sink),
             Happened::SinkFailed { sink, reason } => {
@@ -224,6 +226,16 @@ impl Engine {
             Happened::Failed(reason) => return Err(RunError::Failed(reason)),
         }
         Ok(())
+    }
+
+    fn shard(&mut self, event: ShardEvent) {
+        let gone = if let ShardEvent::Gone(shard) = &event { Some(shard.clone()) } else { None };
+        let unread = self.dispatcher.shard(event);
+        if let Some((shard, source)) = gone.and_then(|shard| Some((shard.clone(), self.sources.get(&shard.source)?)))
+            && unread > 0
+        {
+            source.tally.gap(&shard, None, "its retention has passed before it was read");
+        }
     }
 
     fn name_of(&self, sink: SinkId) -> Arc<str> {
