@@ -117,7 +117,8 @@ impl Part {
         self.tell("kill");
     }
 
-    fn alive(&mut self) -> bool {
+    /// Whether it runs.
+    pub(crate) fn alive(&mut self) -> bool {
         self.tell("alive") == "done"
     }
 
@@ -150,10 +151,14 @@ impl Part {
         }
     }
 
+    /// What it wrote on standard output and standard error.
+    pub(crate) fn log(&self) -> String {
+        String::from_utf8_lossy(&std::fs::read(self.folder.join("log")).unwrap_or_default()).into_owned()
+    }
+
     /// The end of its log.
-    pub(crate) fn tail(&self) -> String {
-        let log = std::fs::read(self.folder.join("log")).unwrap_or_default();
-        let log = String::from_utf8_lossy(&log);
+    fn tail(&self) -> String {
+        let log = self.log();
         let lines: Vec<&str> = log.lines().collect();
         lines[lines.len().saturating_sub(TAIL_LINES)..].join("\n")
     }
