@@ -143,12 +143,11 @@ async fn sinks(
         let terminal = config.console.is_some() && std::io::stdout().is_terminal();
         let default = if terminal { FormatName::Timeline } else { FormatName::Json };
         let colour = terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-        plans.push(SinkPlan {
-            format: Format::resolve(config.format.as_ref(), default, colour),
-            filter: Filter::compile(config.only.as_ref(), config.except.as_ref()),
-        });
+        let format = Format::resolve(config.format.as_ref(), default, colour);
+        let schema = format.schema();
+        plans.push(SinkPlan { format, filter: Filter::compile(config.only.as_ref(), config.except.as_ref()) });
         let context = context(loaded, name, store, rejects);
-        let sink = sink(context, config).await;
+        let sink = sink(context, config, schema).await;
         let sink = sink.map_err(|error| AssembleError(format!("sink `{name}`: {error}")))?;
         sinks.push((name.as_str().into(), sink));
     }
@@ -170,7 +169,7 @@ fn context(loaded: &Loaded, name: &str, store: &Arc<str>, rejects: &SharedReject
 }
 
 #[cfg_attr(not(feature = "aws"), expect(unused_variables, clippy::unused_async, reason = "the same shape as with it"))]
-async fn sink(context: Context, config: &types::Sink) -> Result<Box<dyn Sink>, String> {
+async fn sink(context: Context, config: &types::Sink, schema: Option<&'static str>) -> Result<Box<dyn Sink>, String> {
     let aws = config.aws.as_ref();
     if let Some(file) = &config.file {
         return Ok(Box::new(file::file(file)?));
@@ -180,7 +179,7 @@ async fn sink(context: Context, config: &types::Sink) -> Result<Box<dyn Sink>, S
     }
     #[cfg(feature = "kafka")]
     if let Some(kafka) = &config.kafka {
-        return crate::sink::kafka::connect(context, kafka, aws).await;
+        return crate::sink::kafka::connect(context, kafka, aws, schema).await;
     }
     #[cfg(feature = "aws")]
     if let Some(firehose) = &config.firehose {
