@@ -88,10 +88,10 @@ mod tests {
             position: Position::from(1),
             done: true,
             account: Some("111122223333".into()),
-            region: None,
             connection: connection.map(Into::into),
             tunnel: tunnel.then_some(std::net::Ipv4Addr::new(203, 0, 113, 17).into()),
             log_stream: log_stream.map(Into::into),
+            ..RecordInfo::default()
         }
     }
 
