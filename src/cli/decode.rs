@@ -189,7 +189,7 @@ impl Decoder {
     fn record(&mut self, shard: &ShardId, found: FoundRecord) -> anyhow::Result<()> {
         let sequence = found.sequence.as_deref().and_then(Position::parse);
         let position = sequence.unwrap_or_else(|| Position::from(found.number + 1));
-        let record = Record { position, arrival: found.arrival, data: found.data };
+        let record = Record { rejected: found.rejected, ..Record::new(position, found.arrival, found.data) };
         if self.timeline.is_some() {
             self.add_to_timeline(shard, &record, found.place)
         } else {
