@@ -21,7 +21,7 @@ use tokio::time::{Instant, sleep};
 pub use self::file::FileRejects;
 pub use self::memory::MemoryRejects;
 #[cfg(feature = "aws")]
-pub use self::s3::{S3Rejects, folder as s3_folder};
+pub use self::s3::S3Rejects;
 use crate::backoff::Backoff;
 use crate::encode::DeadLetter;
 use crate::telemetry::rate_limit::RateLimit;

@@ -52,7 +52,7 @@ impl S3Rejects {
             .force_path_style(endpoint.is_some())
             .timeout_config(TimeoutConfig::builder().operation_attempt_timeout(TRY).build())
             .build();
-        let folder = folder(config);
+        let folder = config.rejected_folder();
         let region = aws.region().map(ToString::to_string).unwrap_or_default();
         S3Rejects {
             client: Client::from_conf(settings),
@@ -73,13 +73,6 @@ impl S3Rejects {
         let answer = put.body(ByteStream::from(body)).send().await;
         answer.map(drop).map_err(|error| explain(&error, "s3:PutObject", &self.at).to_string())
     }
-}
-
-/// What the keys of rejects begin with, `rejected/` included: the static part of the dead letters' prefix.
-pub fn folder(config: &S3Sink) -> String {
-    let fixed = config.prefix.split('{').next().unwrap_or_default();
-    let whole = fixed.rfind('/').map_or("", |slash| fixed.get(..=slash).unwrap_or_default());
-    format!("{whole}rejected/")
 }
 
 /// The objects of these letters: what their keys have below the folder, and their content.
@@ -122,7 +115,8 @@ mod tests {
     fn keys_begin_with_what_stands_before_the_first_placeholder() {
         let check = |prefix: &str, expected: &str| {
             let config = serde_json::json!({"bucket": "lake", "prefix": prefix});
-            assert_eq!(folder(&serde_json::from_value(config).unwrap()), expected, "{prefix}");
+            let config: S3Sink = serde_json::from_value(config).unwrap();
+            assert_eq!(config.rejected_folder(), expected, "{prefix}");
         };
         check("", "rejected/");
         check("vpn-dead/", "vpn-dead/rejected/");
