@@ -21,10 +21,11 @@ use tunnelog::event::EventId;
 use tunnelog::pipeline::run;
 use world::{Manner, RUN, World, until};
 
-/// The letters of a file; a torn line is an error.
+/// The letters of a file, whose last line may be in the making, or torn by a kill.
 fn letters_in(path: &Path) -> Vec<DeadLetter> {
     let text = std::fs::read_to_string(path).unwrap_or_default();
-    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    let whole = text.rfind('\n').map_or("", |end| &text[..end]);
+    whole.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
 fn ids(letters: &[DeadLetter]) -> BTreeSet<EventId> {
