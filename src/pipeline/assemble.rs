@@ -205,7 +205,7 @@ async fn sink(context: Context, config: &types::Sink) -> Result<Box<dyn Sink>, S
 }
 
 /// Where records go that cannot be read: a lane like any other.
-#[cfg_attr(not(feature = "aws"), expect(clippy::unused_async, reason = "the same shape as with it"))]
+#[cfg_attr(not(feature = "aws"), expect(unused_variables, clippy::unused_async, reason = "the same shape as with it"))]
 async fn dead_letters(loaded: &Loaded, store: &Arc<str>, rejects: &SharedRejects) -> Result<Box<dyn Sink>, String> {
     #[cfg(feature = "aws")]
     if let Some(letters) = &loaded.pipeline.dead_letters
