@@ -1,5 +1,6 @@
 //! A bench for one sink: the real dispatcher makes its batches, the test decides when what happens. One thread,
 //! no clock of its own; run it under paused time, so that a sink's pauses cost nothing.
+#![allow(dead_code, reason = "each test binary uses its part")]
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -24,11 +25,21 @@ pub(crate) struct Load {
     pub(crate) padding: usize,
     /// Records that may be open in a lane.
     pub(crate) open_records: usize,
+    /// One item (shard, record, item) is odd.
+    pub(crate) odd: Option<((usize, usize, usize), Odd)>,
+}
+
+/// What is odd about an item.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Odd {
+    /// Bytes that are added to it.
+    pub(crate) padding: usize,
+    pub(crate) time: Millis,
 }
 
 impl Default for Load {
     fn default() -> Load {
-        Load { shards: 3, records: 40, padding: 20, open_records: 10_000 }
+        Load { shards: 3, records: 40, padding: 20, open_records: 10_000, odd: None }
     }
 }
 
@@ -85,6 +96,8 @@ pub(crate) struct Bench<'d> {
     pub(crate) refusals: usize,
     pub(crate) settled: u64,
     pub(crate) downs: usize,
+    /// Why it was down last.
+    pub(crate) last_down: String,
     pub(crate) ups: usize,
     /// Items on the way when the run began are the destination's old ones.
     found: usize,
@@ -110,6 +123,7 @@ impl<'d> Bench<'d> {
             refusals: 0,
             settled: 0,
             downs: 0,
+            last_down: String::new(),
             ups: 0,
             found: destination.delivered().len(),
         };
@@ -140,9 +154,14 @@ impl<'d> Bench<'d> {
     /// Hears one word of the sink, and does what follows from it.
     pub(crate) async fn hear(&mut self) {
         self.fill();
-        let word = tokio::time::timeout(self.destination.silence(), self.sink.next()).await;
-        let word = word.unwrap_or_else(|_| panic!("the sink is silent: {:?}", self.dispatcher.load()));
-        self.heard(word);
+        let silence = tokio::time::sleep(self.destination.silence());
+        let abandonments = self.dispatcher.abandonments();
+        tokio::select! {
+            word = self.sink.next() => self.heard(word),
+            // A sink that drops receipts need not say a word.
+            () = abandonments.notified() => {}
+            () = silence => panic!("the sink is silent: {:?}", self.dispatcher.load()),
+        }
         self.fill();
     }
 
@@ -216,7 +235,7 @@ impl<'d> Bench<'d> {
             FromSink::Settled(settlement) => {
                 self.settled += settlement.count();
                 if self.load.padding < 1000 {
-                    let there = self.destination.delivered().len() - self.found;
+                    let there = self.destination.delivered().len() - self.found + self.destination.rejected();
                     assert!(self.settled as usize <= there, "{} items settled, {there} are there", self.settled);
                 }
                 self.dispatcher.settled(&settlement);
@@ -231,6 +250,7 @@ impl<'d> Bench<'d> {
             FromSink::Down(reason) => {
                 assert!(!reason.is_empty());
                 self.downs += 1;
+                self.last_down = reason;
             }
             FromSink::Up => self.ups += 1,
             FromSink::Failed(reason) => panic!("the sink has failed: {reason}"),
@@ -296,10 +316,13 @@ impl<'d> Bench<'d> {
         let mut encoded = Encoded::default();
         if reader.next < self.load.records {
             self.may_read -= 1;
-            records.push(record_info(reader.next as u64 + 1));
+            records.push(record_info(reader.shard, reader.next as u64 + 1));
             for item in 0..items_of(reader.shard, reader.next) {
-                encoded.bytes.extend(line_of(reader.shard, reader.next, item, self.load.padding));
-                encoded.items.push(make_item(encoded.bytes.len()));
+                let odd = self.load.odd.filter(|(place, _)| *place == (reader.shard, reader.next, item));
+                let odd = odd.map_or(Odd { padding: self.load.padding, time: Millis(0) }, |(_, odd)| odd);
+                encoded.bytes.extend(line_of(reader.shard, reader.next, item, odd.padding));
+                let id = EventId((reader.shard * 1_000_000 + reader.next * 10 + item) as u128);
+                encoded.items.push(Item { id, time: odd.time, ..make_item(encoded.bytes.len()) });
             }
             reader.next += 1;
         }
@@ -319,8 +342,13 @@ impl<'d> Bench<'d> {
     }
 }
 
-fn record_info(position: u64) -> RecordInfo {
-    RecordInfo { position: Position::from(position), done: true, ..RecordInfo::default() }
+fn record_info(shard: usize, position: u64) -> RecordInfo {
+    RecordInfo {
+        position: Position::from(position),
+        done: true,
+        log_stream: Some(format!("stream-{shard}").into()),
+        ..RecordInfo::default()
+    }
 }
 
 fn make_item(end: usize) -> Item {
