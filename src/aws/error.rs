@@ -96,7 +96,7 @@ where
 }
 
 /// Codes are stable words of the services' models; a status decides where a code is unknown.
-fn class_of(code: &str, status: u16) -> Class {
+pub(crate) fn class_of(code: &str, status: u16) -> Class {
     match code {
         "KMSThrottlingException" => Class::Throttled,
         _ if code.starts_with("KMS") || code.starts_with("KmsInvalid") || code == "InvalidKMSResourceException" => {
@@ -131,6 +131,13 @@ fn class_of(code: &str, status: u16) -> Class {
         | "InternalError"
         | "ServiceUnavailable"
         | "ServiceUnavailableException" => Class::Unavailable,
+        "InvalidArgumentException"
+        | "InvalidSourceException"
+        | "ValidationException"
+        | "ValidationError"
+        | "SerializationException"
+        | "UnknownOperationException"
+        | "InvalidAction" => Class::Invalid,
         _ if status == 429 => Class::Throttled,
         _ if status == 401 || status == 403 => Class::Denied,
         _ if status == 404 || status == 301 => Class::Missing,
