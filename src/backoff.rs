@@ -24,23 +24,25 @@ impl Backoff {
         Backoff { pause: FIRST, jitter: ChaCha8Rng::seed_from_u64(seed) }
     }
 
-    /// The next pause.
-    pub(crate) fn next(&mut self) -> Duration {
-        self.next_within(LONGEST)
-    }
-
-    /// The next pause, of at most `longest`.
-    pub(crate) fn next_within(&mut self, longest: Duration) -> Duration {
-        let full = self.pause.min(longest);
-        self.pause = (full * 2).min(LONGEST);
-        let share = f64::from(self.jitter.next_u32()) / f64::from(u32::MAX);
-        full.mul_f64(0.5 + share / 2.0)
-    }
-
     /// All is well again: the next failure begins with the first pause.
     #[cfg(feature = "aws")]
     pub(crate) fn reset(&mut self) {
         self.pause = FIRST;
+    }
+
+    /// The next pause, of at most `longest`.
+    #[cfg(feature = "aws")]
+    pub(crate) fn next_within(&mut self, longest: Duration) -> Duration {
+        self.pause = self.pause.min(longest);
+        self.next()
+    }
+
+    /// The next pause.
+    pub(crate) fn next(&mut self) -> Duration {
+        let full = self.pause;
+        self.pause = (full * 2).min(LONGEST);
+        let share = f64::from(self.jitter.next_u32()) / f64::from(u32::MAX);
+        full.mul_f64(0.5 + share / 2.0)
     }
 }
 

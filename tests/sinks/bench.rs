@@ -85,6 +85,8 @@ pub(crate) struct Bench<'d> {
     pub(crate) refusals: usize,
     pub(crate) settled: u64,
     pub(crate) downs: usize,
+    /// Why it was down last.
+    pub(crate) last_down: String,
     pub(crate) ups: usize,
     /// Items on the way when the run began are the destination's old ones.
     found: usize,
@@ -110,6 +112,7 @@ impl<'d> Bench<'d> {
             refusals: 0,
             settled: 0,
             downs: 0,
+            last_down: String::new(),
             ups: 0,
             found: destination.delivered().len(),
         };
@@ -230,6 +233,7 @@ impl<'d> Bench<'d> {
             FromSink::Down(reason) => {
                 assert!(!reason.is_empty());
                 self.downs += 1;
+                self.last_down = reason;
             }
             FromSink::Up => self.ups += 1,
             FromSink::Failed(reason) => panic!("the sink has failed: {reason}"),

@@ -1,0 +1,45 @@
+//! The sink `firehose`: the contract of every sink, and what is its own.
+#![cfg(feature = "aws")]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests may panic")]
+
+#[path = "sinks/bench.rs"]
+mod bench;
+#[path = "sinks/contract.rs"]
+mod contract;
+#[path = "firehose/destination.rs"]
+mod destination;
+#[path = "firehose/faults.rs"]
+mod faults;
+#[path = "firehose/server.rs"]
+mod server;
+mod stack;
+#[path = "firehose/start.rs"]
+mod start;
+mod support;
+
+use destination::Firehose;
+use tunnelog::config::types::Pack;
+
+/// A clause of the contract, before a server of ours: packed and not.
+macro_rules! clauses {
+    ($($clause:ident)*) => {$(
+        #[tokio::test(flavor = "multi_thread")]
+        async fn $clause() {
+            for pack in [Pack::Always, Pack::Never] {
+                contract::$clause(&Firehose::new(pack)).await;
+            }
+        }
+    )*};
+}
+
+clauses! {
+    everything_is_delivered_and_settled_in_order
+    a_barrier_settles_all_that_is_on_the_way
+    a_lane_that_can_read_no_further_is_flushed
+    refused_batches_come_back_when_there_is_room
+    what_is_discarded_before_it_is_written_comes_once
+    a_rewind_repeats_a_whole_suffix_and_loses_nothing
+    a_shutdown_in_the_middle_delivers_what_was_read_and_the_next_run_the_rest
+    a_destination_that_fails_for_a_while_gets_everything_once
+    a_torn_tail_is_repaired_and_its_items_come_again
+}
