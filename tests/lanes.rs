@@ -43,15 +43,7 @@ fn seal(keys: &[&str]) -> Seal {
 /// One record with one item for the only sink.
 fn piece(position: u64) -> Piece {
     let position = Position::from(position);
-    let info = RecordInfo {
-        position,
-        done: true,
-        account: None,
-        region: None,
-        connection: None,
-        tunnel: None,
-        log_stream: None,
-    };
+    let info = RecordInfo { position, done: true, ..RecordInfo::default() };
     let records = Arc::new(vec![info]);
     let item = Item {
         end: 1,

@@ -5,6 +5,7 @@
 mod check;
 mod decode;
 mod interrupt;
+mod refused;
 mod run;
 mod schema;
 pub mod simulate;

@@ -251,11 +251,11 @@ mod tests {
     }
 
     fn letter(data: &'static [u8]) -> DeadLetter {
-        let record = Record {
-            position: Position::parse("49673895273895273895273895273895273895273895273895273890").unwrap(),
-            arrival: Some(Millis(1_762_580_431_102)),
-            data: Bytes::from_static(data),
-        };
+        let record = Record::new(
+            Position::parse("49673895273895273895273895273895273895273895273895273890").unwrap(),
+            Some(Millis(1_762_580_431_102)),
+            Bytes::from_static(data),
+        );
         DeadLetter::of_record(&shard(), &record, "truncated_gzip", "the gzip data ends early")
     }
 

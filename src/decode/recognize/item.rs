@@ -1,9 +1,11 @@
 //! What comes out of an input: records, and what is none with the reason.
 
 use std::fmt;
+use std::sync::Arc;
 
 use bytes::Bytes;
 
+use crate::encode::DeadLetter;
 use crate::event::Millis;
 
 /// Where something stands in the input.
@@ -117,6 +119,8 @@ pub struct FoundRecord {
     pub arrival: Option<Millis>,
     /// Its sequence number in its shard, where the input tells.
     pub sequence: Option<String>,
+    /// It is no record but an item that a sink refused: its dead letter, with the same bytes.
+    pub rejected: Option<Arc<DeadLetter>>,
 }
 
 /// What is no record.

@@ -16,17 +16,20 @@ mod batch;
 mod document;
 mod input;
 mod item;
+mod letter;
 mod member;
 mod scan;
 
 use std::collections::VecDeque;
 use std::io::{self, BufRead};
 use std::mem;
+use std::sync::Arc;
 
 use bytes::Bytes;
 
 use super::inflate::{GZIP_MAGIC, KPL_MAGIC};
 pub use crate::config::types::Identity;
+use crate::encode::DeadLetter;
 use crate::event::Millis;
 use batch::{BareLine, Batch};
 use document::Findings;
@@ -309,7 +312,7 @@ impl Found {
 
     fn push_record(&mut self, place: Place, data: Bytes, arrival: Option<Millis>, sequence: Option<String>) {
         let number = self.next_number();
-        self.items.push_back(Item::Record(FoundRecord { number, place, data, arrival, sequence }));
+        self.items.push_back(Item::Record(FoundRecord { number, place, data, arrival, sequence, rejected: None }));
     }
 
     /// Hands out the lines so far, so that the order stays.
@@ -385,6 +388,14 @@ impl Findings for Found {
         self.close_batch();
         let place = self.place;
         self.push_record(place, data, arrival, sequence);
+    }
+
+    fn rejected(&mut self, letter: DeadLetter) {
+        self.close_batch();
+        let (number, place) = (self.next_number(), self.place);
+        let (data, arrival) = (letter.data.clone(), letter.observed);
+        let rejected = Some(Arc::new(letter));
+        self.items.push_back(Item::Record(FoundRecord { number, place, data, arrival, sequence: None, rejected }));
     }
 
     fn line(&mut self, line: BareLine<'_>) {
