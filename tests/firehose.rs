@@ -12,6 +12,7 @@ mod destination;
 mod faults;
 #[path = "firehose/server.rs"]
 mod server;
+#[path = "stack/mod.rs"]
 mod stack;
 #[path = "firehose/start.rs"]
 mod start;
@@ -19,6 +20,7 @@ mod support;
 
 use destination::Firehose;
 use tunnelog::config::types::Pack;
+use tunnelog::event::Millis;
 
 /// A clause of the contract, before a server of ours: packed and not.
 macro_rules! clauses {
@@ -42,4 +44,12 @@ clauses! {
     a_shutdown_in_the_middle_delivers_what_was_read_and_the_next_run_the_rest
     a_destination_that_fails_for_a_while_gets_everything_once
     a_torn_tail_is_repaired_and_its_items_come_again
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refused_item_becomes_a_dead_letter_and_its_neighbours_go_on() {
+    let odd = bench::Odd { padding: 1_100_000, time: Millis(0) };
+    for pack in [Pack::Always, Pack::Never] {
+        contract::a_refused_item_becomes_a_dead_letter_and_its_neighbours_go_on(&Firehose::new(pack), odd).await;
+    }
 }

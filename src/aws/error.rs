@@ -3,7 +3,7 @@
 use std::fmt;
 
 use aws_sdk_sts::config::http::HttpResponse;
-use aws_sdk_sts::error::{DisplayErrorContext, ProvideErrorMetadata, SdkError};
+use aws_sdk_sts::error::{ProvideErrorMetadata, SdkError};
 
 /// What kind of failure it is; decides whether another try helps.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -81,7 +81,7 @@ where
             (class, code, service.err().message().unwrap_or_default().to_owned())
         }
         other => {
-            let said = DisplayErrorContext(other).to_string();
+            let said = causes(other);
             // No credentials were found or a role could not be taken on: the request was never sent.
             let credentials = matches!(other, SdkError::DispatchFailure(failure) if failure.is_other())
                 || said.contains("redentials");
@@ -93,6 +93,37 @@ where
     let why = [code_shown, &shown].into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(": ");
     let remedy = remedy(class, operation, place);
     AwsError { class, code, text: format!("{operation} on {place} failed: {why}; {remedy}") }
+}
+
+/// What says nothing: layers of the SDK that name the next one.
+const LAYERS: [&str; 9] = [
+    "dispatch failure",
+    "failed to construct request",
+    "io error",
+    "other",
+    "request has timed out",
+    "response error",
+    "service error",
+    "unhandled error",
+    "an error occurred while loading credentials",
+];
+
+/// The causes of a request that got no answer, outermost first: what each layer says beyond the others.
+fn causes(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut parts: Vec<String> = Vec::new();
+    let mut cause = Some(error);
+    while let Some(error) = cause {
+        cause = error.source();
+        let said = error.to_string();
+        let is_layer = LAYERS.contains(&said.as_str()) || said.starts_with("client error (");
+        // The innermost is kept whatever it is: some text is better than none.
+        if (is_layer && (cause.is_some() || !parts.is_empty())) || parts.iter().any(|part| part.contains(&said)) {
+            continue;
+        }
+        parts.retain(|part| !said.contains(part.as_str()));
+        parts.push(said);
+    }
+    parts.join(": ")
 }
 
 /// Codes are stable words of the services' models; a status decides where a code is unknown.

@@ -66,7 +66,7 @@ impl Firehose {
     }
 
     /// The ids of what went to the dead letters.
-    pub(crate) fn rejected(&self) -> Vec<String> {
+    pub(crate) fn dead_letters(&self) -> Vec<String> {
         let ids = |bytes: &[u8]| text(&json_lines(bytes)[0], "/id").to_owned();
         self.rejects.letters().iter().map(|letter| ids(&letter.data)).collect()
     }
@@ -95,6 +95,10 @@ impl Destination for Firehose {
         }
         *length = lines.len();
         ids.clone()
+    }
+
+    fn rejected(&self) -> usize {
+        self.rejects.letters().len()
     }
 
     fn keeps_order(&self) -> bool {

@@ -24,11 +24,21 @@ pub(crate) struct Load {
     pub(crate) padding: usize,
     /// Records that may be open in a lane.
     pub(crate) open_records: usize,
+    /// One item (shard, record, item) is odd.
+    pub(crate) odd: Option<((usize, usize, usize), Odd)>,
+}
+
+/// What is odd about an item.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Odd {
+    /// Bytes that are added to it.
+    pub(crate) padding: usize,
+    pub(crate) time: Millis,
 }
 
 impl Default for Load {
     fn default() -> Load {
-        Load { shards: 3, records: 40, padding: 20, open_records: 10_000 }
+        Load { shards: 3, records: 40, padding: 20, open_records: 10_000, odd: None }
     }
 }
 
@@ -219,7 +229,7 @@ impl<'d> Bench<'d> {
             FromSink::Settled(settlement) => {
                 self.settled += settlement.count();
                 if self.load.padding < 1000 {
-                    let there = self.destination.delivered().len() - self.found;
+                    let there = self.destination.delivered().len() - self.found + self.destination.rejected();
                     assert!(self.settled as usize <= there, "{} items settled, {there} are there", self.settled);
                 }
                 self.dispatcher.settled(&settlement);
@@ -300,10 +310,13 @@ impl<'d> Bench<'d> {
         let mut encoded = Encoded::default();
         if reader.next < self.load.records {
             self.may_read -= 1;
-            records.push(record_info(reader.next as u64 + 1));
+            records.push(record_info(reader.shard, reader.next as u64 + 1));
             for item in 0..items_of(reader.shard, reader.next) {
-                encoded.bytes.extend(line_of(reader.shard, reader.next, item, self.load.padding));
-                encoded.items.push(make_item(encoded.bytes.len()));
+                let odd = self.load.odd.filter(|(place, _)| *place == (reader.shard, reader.next, item));
+                let odd = odd.map_or(Odd { padding: self.load.padding, time: Millis(0) }, |(_, odd)| odd);
+                encoded.bytes.extend(line_of(reader.shard, reader.next, item, odd.padding));
+                let id = EventId((reader.shard * 1_000_000 + reader.next * 10 + item) as u128);
+                encoded.items.push(Item { id, time: odd.time, ..make_item(encoded.bytes.len()) });
             }
             reader.next += 1;
         }
@@ -323,8 +336,13 @@ impl<'d> Bench<'d> {
     }
 }
 
-fn record_info(position: u64) -> RecordInfo {
-    RecordInfo { position: Position::from(position), done: true, ..RecordInfo::default() }
+fn record_info(shard: usize, position: u64) -> RecordInfo {
+    RecordInfo {
+        position: Position::from(position),
+        done: true,
+        log_stream: Some(format!("stream-{shard}").into()),
+        ..RecordInfo::default()
+    }
 }
 
 fn make_item(end: usize) -> Item {

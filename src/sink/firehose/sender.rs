@@ -16,7 +16,7 @@ use async_trait::async_trait;
 use tokio::time::{Instant, sleep_until};
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::pack::{Packer, RECORD_BYTES, Run};
+use super::pack::{Packer, Parcel, RECORD_BYTES, Run};
 use super::shipment::{Held, Shipment};
 use super::stream::{Failure, Stream, Verdict};
 use super::trouble::Trouble;
@@ -124,7 +124,11 @@ impl Sender {
         loop {
             let mut shipment = match self.again.pop_front() {
                 Some(shipment) => shipment,
-                None => Shipment::of(self.gathered(now)?),
+                None => match self.gathered(now) {
+                    Some(parcels) => Shipment::of(parcels),
+                    None if self.try_suspects() => continue,
+                    None => return None,
+                },
             };
             shipment.prune(&self.held);
             if !shipment.parcels.is_empty() {
@@ -133,19 +137,19 @@ impl Sender {
         }
     }
 
-    fn gathered(&mut self, now: Instant) -> Option<Vec<super::pack::Parcel>> {
+    fn gathered(&mut self, now: Instant) -> Option<Vec<Parcel>> {
         let request = self.packer.request(self.due.is_some_and(|due| due <= now));
         if self.packer.is_empty() {
             self.due = None;
-            if request.is_none() && self.sent == 0 {
-                self.try_suspects();
-            }
         }
         request
     }
 
-    /// There is nothing else that could show whether the stream or the items are to blame.
-    fn try_suspects(&mut self) {
+    /// Where there is nothing else that could show whether the stream or the items are to blame.
+    fn try_suspects(&mut self) -> bool {
+        if self.sent > 0 || !self.packer.is_empty() {
+            return false;
+        }
         for shipment in std::mem::take(&mut self.suspects) {
             if shipment.refusals < SUSPECT_TRIES {
                 self.again.push_back(shipment);
@@ -153,6 +157,7 @@ impl Sender {
                 self.reject(shipment);
             }
         }
+        !self.again.is_empty()
     }
 
     fn send(&mut self, shipment: Shipment) {
@@ -191,13 +196,10 @@ impl Sender {
     /// An answer record by record.
     fn judge(&mut self, shipment: Shipment, verdicts: Vec<Verdict>) {
         let before = self.accepted;
-        let (mut again, mut refused, mut why) = (Vec::new(), Vec::new(), None);
+        let (mut taken, mut again, mut refused, mut why) = (Vec::new(), Vec::new(), Vec::new(), None);
         for (parcel, verdict) in shipment.parcels.into_iter().zip(verdicts) {
             match verdict {
-                Verdict::Accepted => {
-                    self.accepted += 1;
-                    self.settle(&parcel.runs, false);
-                }
+                Verdict::Accepted => taken.push(parcel),
                 Verdict::Again(text) => {
                     why = Some(text);
                     again.push(parcel);
@@ -206,6 +208,7 @@ impl Sender {
             }
         }
         let now = Instant::now();
+        self.accepted += taken.len() as u64;
         if self.accepted > before {
             self.outbox.extend(self.trouble.accepted(now, !again.is_empty()));
             // Now a refusal says something about the item.
@@ -216,6 +219,9 @@ impl Sender {
             let failure =
                 Failure { class: Class::Throttled, code: None, text, passes: why.is_some(), needs_a_person: false };
             self.outbox.extend(self.trouble.failed(now, &failure));
+        }
+        for parcel in taken {
+            self.settle(&parcel.runs, false);
         }
         if !again.is_empty() {
             self.again.push_front(Shipment { parcels: again, refused_at: shipment.refused_at, ..Shipment::default() });
