@@ -8,8 +8,12 @@ mod bench;
 mod contract;
 #[path = "firehose/destination.rs"]
 mod destination;
+#[path = "firehose/end_to_end.rs"]
+mod end_to_end;
 #[path = "firehose/faults.rs"]
 mod faults;
+#[path = "firehose/moto.rs"]
+mod moto;
 #[path = "firehose/server.rs"]
 mod server;
 #[path = "stack/mod.rs"]
@@ -22,19 +26,25 @@ use destination::Firehose;
 use tunnelog::config::types::Pack;
 use tunnelog::event::Millis;
 
-/// A clause of the contract, before a server of ours: packed and not.
+/// Clauses of the contract, each for these destinations.
 macro_rules! clauses {
-    ($($clause:ident)*) => {$(
+    ([$($destination:expr),*] $($clause:ident)*) => {
+        clauses! { @each ($($destination),*) $($clause)* }
+    };
+    (@each $destinations:tt $($clause:ident)*) => {
+        $(clauses! { @one $destinations $clause })*
+    };
+    (@one ($($destination:expr),*) $clause:ident) => {
         #[tokio::test(flavor = "multi_thread")]
         async fn $clause() {
-            for pack in [Pack::Always, Pack::Never] {
-                contract::$clause(&Firehose::new(pack)).await;
-            }
+            $(contract::$clause(&$destination).await;)*
         }
-    )*};
+    };
 }
+use clauses;
 
 clauses! {
+    [Firehose::new(Pack::Always), Firehose::new(Pack::Never)]
     everything_is_delivered_and_settled_in_order
     a_barrier_settles_all_that_is_on_the_way
     a_lane_that_can_read_no_further_is_flushed

@@ -66,8 +66,21 @@ pub struct AwsError {
     text: String,
 }
 
+impl AwsError {
+    /// An answer that is not what the service's model promises.
+    pub fn malformed(operation: &str, place: &Place, what: &str) -> AwsError {
+        let text =
+            format!("{operation} on {place} was answered strangely: {what}; check that its endpoint is the service");
+        AwsError { class: Class::Unavailable, code: None, text }
+    }
+}
+
 /// Longest text of a service that is repeated: some answer with pages.
 const LONGEST_TEXT: usize = 400;
+
+fn shorten(said: &str) -> String {
+    said.chars().filter(|character| !character.is_control()).take(LONGEST_TEXT).collect()
+}
 
 /// What went wrong with `operation` (as in an IAM policy: `kinesis:GetRecords`) on `place`.
 pub fn explain<E>(error: &SdkError<E, HttpResponse>, operation: &str, place: &Place) -> AwsError
@@ -88,7 +101,10 @@ where
             (if credentials { Class::Credentials } else { Class::Unavailable }, None, said)
         }
     };
-    let shown: String = said.chars().filter(|character| !character.is_control()).take(LONGEST_TEXT).collect();
+    if let SdkError::ResponseError(_) = error {
+        return AwsError::malformed(operation, place, &shorten(&said));
+    }
+    let shown = shorten(&said);
     let code_shown = code.as_deref().unwrap_or_default();
     let why = [code_shown, &shown].into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(": ");
     let remedy = remedy(class, operation, place);
@@ -198,3 +214,7 @@ fn remedy(class: Class, operation: &str, place: &Place) -> String {
         Class::Invalid => "correct this part of the pipeline file".into(),
     }
 }
+
+#[cfg(test)]
+#[path = "error_tests.rs"]
+mod tests;
