@@ -9,64 +9,59 @@ use aws_sdk_firehose::config::{Credentials, SharedCredentialsProvider};
 
 use super::*;
 
+const CODES: &[(Class, &[&str])] = &[
+    (
+        Class::Throttled,
+        &[
+            "ProvisionedThroughputExceededException",
+            "LimitExceededException",
+            "ThrottlingException",
+            "Throttling",
+            "RequestLimitExceeded",
+            "SlowDown",
+            "KMSThrottlingException",
+        ],
+    ),
+    (
+        Class::Unavailable,
+        &["InternalFailure", "InternalError", "ServiceUnavailable", "ServiceUnavailableException", "RequestTimeout"],
+    ),
+    (
+        Class::Credentials,
+        &[
+            "ExpiredToken",
+            "ExpiredTokenException",
+            "InvalidClientTokenId",
+            "UnrecognizedClientException",
+            "InvalidAccessKeyId",
+            "SignatureDoesNotMatch",
+            "InvalidSignatureException",
+            "MissingAuthenticationTokenException",
+            "RequestTimeTooSkewed",
+        ],
+    ),
+    (Class::Denied, &["AccessDenied", "AccessDeniedException", "UnauthorizedOperation", "NotAuthorized"]),
+    (Class::Missing, &["ResourceNotFoundException", "NoSuchBucket", "NoSuchKey", "PermanentRedirect"]),
+    (
+        Class::Kms,
+        &[
+            "KMSAccessDeniedException",
+            "KMSDisabledException",
+            "KMSInvalidStateException",
+            "KMSNotFoundException",
+            "KMSOptInRequired",
+            "InvalidKMSResourceException",
+        ],
+    ),
+    (
+        Class::Invalid,
+        &["InvalidArgumentException", "ValidationException", "SerializationException", "InvalidSourceException"],
+    ),
+];
+
 #[test]
 fn codes_have_their_class_whatever_the_status() {
-    let cases: &[(Class, &[&str])] = &[
-        (
-            Class::Throttled,
-            &[
-                "ProvisionedThroughputExceededException",
-                "LimitExceededException",
-                "ThrottlingException",
-                "Throttling",
-                "RequestLimitExceeded",
-                "SlowDown",
-                "KMSThrottlingException",
-            ],
-        ),
-        (
-            Class::Unavailable,
-            &[
-                "InternalFailure",
-                "InternalError",
-                "ServiceUnavailable",
-                "ServiceUnavailableException",
-                "RequestTimeout",
-            ],
-        ),
-        (
-            Class::Credentials,
-            &[
-                "ExpiredToken",
-                "ExpiredTokenException",
-                "InvalidClientTokenId",
-                "UnrecognizedClientException",
-                "InvalidAccessKeyId",
-                "SignatureDoesNotMatch",
-                "InvalidSignatureException",
-                "MissingAuthenticationTokenException",
-                "RequestTimeTooSkewed",
-            ],
-        ),
-        (Class::Denied, &["AccessDenied", "AccessDeniedException", "UnauthorizedOperation", "NotAuthorized"]),
-        (Class::Missing, &["ResourceNotFoundException", "NoSuchBucket", "NoSuchKey", "PermanentRedirect"]),
-        (
-            Class::Kms,
-            &[
-                "KMSAccessDeniedException",
-                "KMSDisabledException",
-                "KMSInvalidStateException",
-                "KMSNotFoundException",
-                "KMSOptInRequired",
-                "InvalidKMSResourceException",
-            ],
-        ),
-        (
-            Class::Invalid,
-            &["InvalidArgumentException", "ValidationException", "SerializationException", "InvalidSourceException"],
-        ),
-    ];
-    for (class, codes) in cases {
+    for (class, codes) in CODES {
         for code in *codes {
             for status in [200, 400, 500] {
                 assert_eq!(class_of(code, status), *class, "{code} with {status}");

@@ -99,7 +99,7 @@ fn dynamic_partitioning_takes_one_event_unless_it_takes_records_apart() {
         processing(&[(ProcessorType::MetadataExtraction, query), (ProcessorType::RecordDeAggregation, parameters)])
     }
     check_s3(partitioned(), Some("dynamic partitioning"));
-    check_s3(partitioned().processing_configuration(processing(&[query.clone()])), Some("dynamic partitioning"));
+    check_s3(partitioned().processing_configuration(processing(&[query])), Some("dynamic partitioning"));
     check_s3(partitioned().processing_configuration(apart(&[(SubRecordType, "JSON")])), None);
     for newline in ["\n", "\\n", "Cg==", "XG4="] {
         let parameters = [(SubRecordType, "DELIMITED"), (Delimiter, newline)];
