@@ -66,6 +66,15 @@ pub struct AwsError {
     text: String,
 }
 
+impl AwsError {
+    /// An answer that is not what the service's model promises.
+    pub fn malformed(operation: &str, place: &Place, what: &str) -> AwsError {
+        let text =
+            format!("{operation} on {place} was answered strangely: {what}; check that its endpoint is the service");
+        AwsError { class: Class::Unavailable, code: None, text }
+    }
+}
+
 /// Longest text of a service that is repeated: some answer with pages.
 const LONGEST_TEXT: usize = 400;
 

@@ -199,6 +199,12 @@ impl Engine {
         match happened {
             Happened::Shard(event, source) => {
                 tracing::debug!(%source, ?event, "shard");
+                if let ShardEvent::Gone(shard) = &event
+                    && self.dispatcher.is_unread(shard)
+                    && let Some(parts) = self.sources.get(&source)
+                {
+                    parts.tally.gap(shard, None, "the shard is gone, and not all of it was read");
+                }
                 self.dispatcher.shard(event);
             }
             Happened::SourceDone => self.dispatcher.source_done(),
