@@ -20,7 +20,7 @@ mod source;
 mod start;
 
 use std::collections::{BTreeSet, HashMap};
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use aws_config::SdkConfig;
@@ -59,6 +59,11 @@ async fn sdk_config(config: &Kinesis, aws: Option<&Aws>) -> Result<SdkConfig, St
     crate::aws::sdk_config(aws, api::region_of(&config.stream)).await
 }
 
+/// The Region that a stream's ARN tells; a name tells none.
+pub(crate) fn region_of(stream: &str) -> Option<&str> {
+    api::region_of(stream)
+}
+
 /// What the source and its readers share.
 struct Stream {
     /// The source's name in the pipeline file.
@@ -73,6 +78,9 @@ struct Stream {
     paces: Mutex<HashMap<Arc<str>, Weak<ShardPace>>>,
     /// Shards that were read to their end since the last listing: their children are looked for at once.
     ended: Mutex<BTreeSet<Arc<str>>>,
+    /// What is known of the stream is out of date: it is listed anew at once.
+    stale: AtomicBool,
+    /// A shard has ended, or `stale` was set.
     wake: Notify,
     meter: Meter,
     /// Readers opened so far: each has a number.
@@ -123,6 +131,12 @@ impl Stream {
         let pace = Arc::new(ShardPace::default());
         paces.insert(Arc::clone(shard), Arc::downgrade(&pace));
         pace
+    }
+
+    /// Something was met that the last listing did not know.
+    fn is_stale(&self) {
+        self.stale.store(true, Ordering::Relaxed);
+        self.wake.notify_one();
     }
 
     /// A shard was read to its end.

@@ -283,7 +283,10 @@ impl ShardReader {
         self.step = Step::Iterator;
         match standing {
             Err(reason) => return Err(SourceError::Retry(reason)),
-            Ok(Standing::Recreated) => self.give_up(RECREATED.into()),
+            Ok(Standing::Recreated) => {
+                self.give_up(RECREATED.into());
+                self.stream.is_stale();
+            }
             Ok(Standing::Expired) => {
                 self.give_up("the stream does not list the shard any more: what was not read of it has expired".into());
             }

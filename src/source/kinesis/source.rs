@@ -6,7 +6,7 @@
 use std::collections::VecDeque;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -67,6 +67,7 @@ impl KinesisSource {
             seen: Seen::of(&summary).into(),
             paces: Default::default(),
             ended: Default::default(),
+            stale: AtomicBool::new(false),
             wake: Default::default(),
             meter: Meter::new(&source),
             readers: AtomicU64::new(0),
@@ -132,7 +133,7 @@ impl KinesisSource {
             tokio::select! {
                 () = tokio::time::sleep_until(self.due) => return,
                 () = self.stream.wake.notified(), if self.searching.is_none() => {
-                    if self.children_are_missing() {
+                    if self.stream.stale.swap(false, Ordering::Relaxed) || self.children_are_missing() {
                         return;
                     }
                 }
