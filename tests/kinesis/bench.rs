@@ -1,5 +1,7 @@
 //! A Kinesis for a test: ferrokinesis in this process behind the proxy, or kinesis-local; and streams in it.
 
+#![allow(dead_code, reason = "each test binary uses its part")]
+
 use std::sync::Arc;
 use std::time::Duration;
 

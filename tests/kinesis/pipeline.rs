@@ -6,14 +6,15 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use async_trait::async_trait;
 use aws_sdk_kinesis::primitives::Blob;
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
-use tunnelog::checkpoint::{CheckpointStore as _, RedbStore};
+use tunnelog::checkpoint::{CheckpointStore, RedbStore, StoreError};
 use tunnelog::config::types::{Kinesis, Start};
 use tunnelog::core::Core;
-use tunnelog::delivery::At;
+use tunnelog::delivery::{At, LaneKey, LaneState};
 use tunnelog::enrich::{Inventory, Snapshot};
 use tunnelog::pipeline::{NamedSource, Parts, Report, run};
 use tunnelog::source::kinesis::open;
@@ -25,6 +26,25 @@ use super::bench::{Bench, PATIENCE, announced, config, ferro, local, next_second
 use super::support::parts::{encode, with_origin};
 use super::support::test_sink::{Far, Manners, SharedFar, TestSink};
 use super::support::{forms, text};
+
+/// The real store, and what it has, for a test that waits for it.
+struct Watched {
+    store: RedbStore,
+    far: SharedFar,
+}
+
+#[async_trait]
+impl CheckpointStore for Watched {
+    async fn load(&mut self) -> Result<Vec<(LaneKey, LaneState)>, StoreError> {
+        self.store.load().await
+    }
+
+    async fn commit(&mut self, states: Vec<(LaneKey, LaneState)>) -> Result<(), StoreError> {
+        self.store.commit(states.clone()).await?;
+        self.far.lock().unwrap().remembered.extend(states);
+        Ok(())
+    }
+}
 
 /// A pipeline from a stream into a test sink, run after run.
 struct World<'b> {
@@ -52,7 +72,10 @@ impl World<'_> {
             core: Arc::new(Core::new(64 << 20, vec![with_origin()])),
             inventory: Arc::new(Inventory::new(Snapshot::default())),
             sinks: vec![("sink".into(), Box::new(TestSink::new(7, Manners::default(), &self.far)))],
-            store: Box::new(RedbStore::open(&self.checkpoint()).unwrap()),
+            store: Box::new(Watched {
+                store: RedbStore::open(&self.checkpoint()).unwrap(),
+                far: Arc::clone(&self.far),
+            }),
             checkpoint_interval: Duration::from_millis(50),
             open_records: 1_000,
             shutdown_grace: PATIENCE,
@@ -185,7 +208,7 @@ async fn latest(bench: &Bench) {
     let config = Kinesis { start: Start::Latest, ..config(&stream) };
     let world = World::new(bench, config);
     // A first start that reads nothing: where it begins is remembered all the same.
-    let first = world.run(until("it is remembered", async || world.checkpoint().exists()));
+    let first = world.run(until("it is remembered", async || !world.far.lock().unwrap().remembered.is_empty()));
     first.await;
     assert!(matches!(world.remembered().await[..], [At::Start(StartAt::AtTimestamp(_))]), "{}", bench.name);
     assert!(world.delivered().is_empty());

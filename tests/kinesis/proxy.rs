@@ -2,6 +2,8 @@
 //! call after the other on a connection; counts every call. Deterministic: a fault is used up by the call that gets
 //! it, in the order in which they were given.
 
+#![allow(dead_code, reason = "each test binary uses its part")]
+
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::net::SocketAddr;
