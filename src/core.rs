@@ -394,8 +394,14 @@ fn note_miss(event: &Event<'_>, out: &mut Output) {
 }
 
 fn bare_record(record: &Record) -> RecordInfo {
-    let position = record.position;
-    RecordInfo { position, done: true, account: None, region: None, connection: None, tunnel: None, log_stream: None }
+    RecordInfo {
+        position: record.position,
+        arrival: record.arrival,
+        // A source's record has at most some MiB.
+        bytes: u32::try_from(record.data.len()).unwrap_or(u32::MAX),
+        done: true,
+        ..RecordInfo::default()
+    }
 }
 
 fn account_of<'a>(stream: &'a LogStream<'_>) -> Option<Cow<'a, str>> {

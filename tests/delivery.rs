@@ -38,7 +38,12 @@ fn crashes_at_any_step_repeat_but_lose_nothing() {
 
 #[test]
 fn everything_at_once() {
-    check(Faults { crash: true, forget: true, drain: true, gone: false }, 0..400);
+    check(Faults { crash: true, forget: true, drain: true, ..Faults::default() }, 0..400);
+}
+
+#[test]
+fn a_chunk_that_is_rebuilt_under_another_filter_is_published_once() {
+    check(Faults { crash: true, forget: true, drain: true, filter: true, ..Faults::default() }, 0..200);
 }
 
 #[test]

@@ -43,15 +43,7 @@ fn seal(keys: &[&str]) -> Seal {
 /// One record with one item for the only sink.
 fn piece(position: u64) -> Piece {
     let position = Position::from(position);
-    let info = RecordInfo {
-        position,
-        done: true,
-        account: None,
-        region: None,
-        connection: None,
-        tunnel: None,
-        log_stream: None,
-    };
+    let info = RecordInfo { position, done: true, ..RecordInfo::default() };
     let records = Arc::new(vec![info]);
     let item = Item {
         end: 1,
@@ -132,14 +124,4 @@ fn a_sink_that_follows_a_stream_skips_nothing_of_a_shard_that_is_new_to_it() {
     check("old", at(At::Start(StartAt::TrimHorizon)), StartAt::TrimHorizon);
     check("old", at(At::Start(StartAt::AtTimestamp(100))), StartAt::AtTimestamp(100));
     check("new", at(At::ShardEnd), StartAt::AtTimestamp(900));
-}
-
-#[test]
-fn a_shard_is_unread_until_its_lanes_have_come_to_its_end() {
-    let mut dispatcher = opened(vec![LaneState { at: At::ShardEnd, seal: None }]);
-    assert!(!dispatcher.is_unread(&shard()));
-    dispatcher = opened(vec![after(5, None)]);
-    assert!(dispatcher.is_unread(&shard()));
-    dispatcher.shard(ShardEvent::Gone(shard()));
-    assert!(!dispatcher.is_unread(&shard()));
 }

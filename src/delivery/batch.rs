@@ -31,10 +31,14 @@ pub struct Item {
 }
 
 /// What is the same for all items of one record.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RecordInfo {
     /// Its position in the shard.
     pub position: Position,
+    /// When it arrived in the stream.
+    pub arrival: Option<Millis>,
+    /// Its length as the source delivered it, compressed.
+    pub bytes: u32,
     /// False if the record goes on in the next piece.
     pub done: bool,
     /// Account by the record itself (never the inventory), for the first event.

@@ -128,7 +128,7 @@ impl Dispatcher {
     /// Whether nothing is on its way and everything that is settled is remembered.
     pub fn is_drained(&self) -> bool {
         self.draining
-            && self.lanes.iter().all(|lane| lane.frontier.is_clear() && lane.awaiting.is_none())
+            && self.lanes.iter().all(|lane| lane.frontier.is_clear() && lane.awaiting.is_none() && !lane.publishes())
             && self.is_committed()
     }
 
@@ -155,31 +155,26 @@ impl Dispatcher {
         self.sources_open = self.sources_open.saturating_sub(1);
     }
 
-    /// A source announced something about a shard.
-    pub fn shard(&mut self, event: ShardEvent) {
+    /// A source announced something about a shard. The number of lanes that it ends before they were read.
+    pub fn shard(&mut self, event: ShardEvent) -> usize {
         match event {
-            ShardEvent::Opened { shard, parents, start } => self.shard_opened(shard, parents, start),
-            ShardEvent::Gone(shard) => self.for_lanes_of(&shard, Dispatcher::end_lane),
-            ShardEvent::Revoked(shard) => self.for_lanes_of(&shard, Dispatcher::drop_lane),
+            ShardEvent::Opened { shard, parents, start } => {
+                self.shard_opened(shard, parents, start);
+                0
+            }
+            ShardEvent::Gone(shard) => {
+                let lanes = self.lanes_of(&shard).into_iter();
+                lanes.filter(|lane| self.end_unread_lane(*lane)).count()
+            }
+            ShardEvent::Revoked(shard) => {
+                self.lanes_of(&shard).into_iter().for_each(|lane| self.drop_lane(lane));
+                0
+            }
         }
     }
 
-    /// Whether a lane has not come to the end of this shard: what it would still have read is lost if the shard is
-    /// gone.
-    pub fn is_unread(&self, shard: &ShardId) -> bool {
-        self.by_id.get(shard).is_some_and(|index| {
-            self.lane_indexes(*index).into_iter().any(|lane| {
-                let phase = self.lanes[lane].phase;
-                matches!(phase, Phase::New | Phase::Waiting | Phase::Idle | Phase::Reading(_))
-            })
-        })
-    }
-
-    fn for_lanes_of(&mut self, shard: &ShardId, act: fn(&mut Dispatcher, usize)) {
-        let Some(index) = self.by_id.get(shard).copied() else { return };
-        for lane in self.lane_indexes(index) {
-            act(self, lane);
-        }
+    fn lanes_of(&self, shard: &ShardId) -> Vec<usize> {
+        self.by_id.get(shard).map(|index| self.lane_indexes(*index)).unwrap_or_default()
     }
 
     fn lane_indexes(&self, shard: usize) -> Vec<usize> {
@@ -236,7 +231,9 @@ impl Dispatcher {
             frontier: Frontier::default(),
             committed,
             base,
-            seal: seal.map(|seal| Standing { seal, at: base, told: true }),
+            seal: seal.map(|seal| Standing::told(seal, base)),
+            read_to: None,
+            published: None,
             next_seal: None,
             awaiting: None,
             barrier_sent: false,
@@ -284,12 +281,15 @@ impl Dispatcher {
         let batch = BatchId(self.next_batch);
         self.next_batch += 1;
         state.frontier.push(batch, &piece.records, &items);
+        let whole = piece.records.iter().rev().find(|record| record.done);
+        state.read_to = whole.map(|record| record.position).or(state.read_to);
         self.dirty.insert(lane);
         let account = &mut self.accounts[sink];
         account.records += piece.records.len() as u64;
         account.filtered += u64::from(items.filtered);
         let count = items.count();
-        if count == 0 {
+        // While a seal stands the sink has to see where its chunk ends, be it with a record that has no items.
+        if count == 0 && (state.seal.is_none() || piece.records.is_empty()) {
             return;
         }
         account.submitted += count as u64;
@@ -362,7 +362,8 @@ impl Dispatcher {
         reader.lanes.iter().all(|lane| {
             let lane = &self.lanes[lane.0 as usize];
             // A record that has begun is read to its end: no sink could settle half of it. Its size is bounded.
-            lane.awaiting.is_none() && (reader.mid_record || !lane.is_full(self.options.open_records))
+            lane.awaiting.is_none()
+                && (reader.mid_record || !lane.is_full(self.options.open_records) || lane.rebuilds_beyond(reader.at))
         })
     }
 
@@ -410,13 +411,10 @@ impl Dispatcher {
         lane.barrier_sent = false;
         lane.flush_sent = false;
         lane.rewinds = 0;
-        let (sink, shard, turned) = (lane.sink.0 as usize, lane.shard, lane.turn_seal());
+        let (sink, shard) = (lane.sink.0 as usize, lane.shard);
         let account = &mut self.accounts[sink];
         *if settlement.rejected { &mut account.rejected } else { &mut account.settled } += settlement.count();
-        if turned {
-            self.commit();
-        }
-        self.finish_if_resolved(index);
+        self.seal_moves(index);
         self.pump(shard);
         self.checkpoint_if_draining();
     }
@@ -432,12 +430,30 @@ impl Dispatcher {
         }
         if let Some(standing) = state.seal.as_mut().filter(|standing| standing.seal.start == seal.start) {
             // Rebuilt with other names (a filter, a template or the code changed): remember the union first.
-            *standing = Standing { seal, at: standing.at, told: false };
+            *standing = Standing::asked(seal, standing.at);
         } else {
             state.next_seal = Some(seal);
             state.turn_seal();
         }
         self.commit();
+    }
+
+    /// A sink has published the chunk whose seal was committed.
+    pub fn published(&mut self, lane: LaneId, epoch: Epoch) {
+        let index = lane.0 as usize;
+        let Some(state) = self.lanes.get_mut(index).filter(|lane| lane.epoch == epoch) else { return };
+        let Some(standing) = state.seal.as_mut().filter(|standing| standing.told) else { return };
+        standing.published = true;
+        self.seal_moves(index);
+        self.checkpoint_if_draining();
+    }
+
+    fn seal_moves(&mut self, lane: usize) {
+        if self.lanes[lane].turn_seal() {
+            self.dirty.insert(lane);
+            self.commit();
+        }
+        self.finish_if_resolved(lane);
     }
 
     /// Receipts were dropped: their lanes rewind.
@@ -456,6 +472,13 @@ impl Dispatcher {
             if matches!(self.lanes[lane].phase, Phase::Reading(_)) {
                 self.leave_reader(lane);
                 self.lanes[lane].phase = Phase::Idle;
+            }
+            // What is gathered is asked for anew, also of those that were asked for less.
+            self.lanes[lane].barrier_sent = false;
+            // What lacks records cannot be published now, and would hold the shutdown up.
+            if self.lanes[lane].lacks_sealed_records() && !self.lanes[lane].frontier.is_clear() {
+                self.void(lane);
+                self.tell(lane, Tell::Discard);
             }
         }
         self.checkpoint();

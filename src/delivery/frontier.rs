@@ -58,6 +58,14 @@ impl Frontier {
         self.resolved
     }
 
+    /// The first record that is not resolved.
+    pub fn first_open(&self) -> Option<Position> {
+        self.entries.iter().find_map(|entry| match &entry.stretch {
+            Stretch::Run { .. } => None,
+            Stretch::Open(open) => open.records.first().map(|record| record.position),
+        })
+    }
+
     /// Records that were read and are not resolved.
     pub fn open_records(&self) -> usize {
         self.open_records

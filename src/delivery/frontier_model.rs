@@ -183,7 +183,7 @@ fn item(record: usize, end: usize) -> Item {
 
 fn info(position: u64, done: bool) -> RecordInfo {
     let position = Position::from(position);
-    RecordInfo { position, done, account: None, region: None, connection: None, tunnel: None, log_stream: None }
+    RecordInfo { position, done, ..RecordInfo::default() }
 }
 
 proptest! {

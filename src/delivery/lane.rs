@@ -99,6 +99,10 @@ pub(super) struct Lane {
     pub base: At,
     /// The chunk that is being published.
     pub seal: Option<Standing>,
+    /// The last whole record that was read in this epoch.
+    pub read_to: Option<Position>,
+    /// Up to here the sink has published, also where there was nothing to settle.
+    pub published: Option<Position>,
     /// The next chunk that the sink wants to publish: one at a time.
     pub next_seal: Option<Seal>,
     /// A batch that the sink has not admitted yet.
@@ -119,7 +123,7 @@ impl Lane {
 
     /// How far everything is settled.
     pub(super) fn resolved(&self) -> At {
-        match self.frontier.resolved() {
+        match self.frontier.resolved().max(self.published) {
             _ if self.phase == Phase::Done => At::ShardEnd,
             Some(position) => At::After(position),
             None => self.base,
@@ -136,17 +140,36 @@ impl Lane {
         }
     }
 
-    /// Lets go of a seal whose chunk is settled, and takes up the next. Whether anything changed.
-    pub(super) fn turn_seal(&mut self) -> bool {
-        let settled = |standing: &Standing| match self.resolved() {
-            At::ShardEnd => true,
-            At::After(position) => position >= standing.seal.end,
-            At::Start(_) => false,
-        };
-        if !self.seal.as_ref().is_none_or(settled) {
-            return false;
+    /// Whether the sink is about to publish a sealed chunk, all of whose records it has.
+    pub(super) fn publishes(&self) -> bool {
+        self.next_seal.is_some() || (self.seal.is_some() && !self.lacks_sealed_records())
+    }
+
+    /// Whether a seal of an earlier run stands whose records have not all come again.
+    pub(super) fn lacks_sealed_records(&self) -> bool {
+        self.seal.as_ref().is_some_and(|standing| standing.told && self.read_to < Some(standing.seal.end))
+    }
+
+    /// Whether records must be read that a seal covers, however many are open: the chunk cannot be published
+    /// without them, and they were within the bounds when it was sealed.
+    pub(super) fn rebuilds_beyond(&self, at: StartAt) -> bool {
+        let Some(standing) = &self.seal else { return false };
+        match at {
+            StartAt::After(position) => position < standing.seal.end,
+            StartAt::TrimHorizon | StartAt::AtTimestamp(_) => true,
         }
-        let next = self.next_seal.take().map(|seal| Standing { seal, at: self.resolved(), told: false });
+    }
+
+    /// Lets go of a seal whose chunk is published, and takes up the next. Whether anything changed.
+    pub(super) fn turn_seal(&mut self) -> bool {
+        if let Some(standing) = &self.seal {
+            let end = standing.seal.end;
+            if !standing.published || self.frontier.first_open().is_some_and(|open| open <= end) {
+                return false;
+            }
+            self.published = self.published.max(Some(end));
+        }
+        let next = self.next_seal.take().map(|seal| Standing::asked(seal, self.resolved()));
         let changed = self.seal.is_some() || next.is_some();
         self.seal = next;
         changed
@@ -161,4 +184,18 @@ pub(super) struct Standing {
     pub at: At,
     /// It is committed and the sink knows: it may publish.
     pub told: bool,
+    /// The sink has published it.
+    pub published: bool,
+}
+
+impl Standing {
+    /// A seal that is on its way to the store.
+    pub(super) fn asked(seal: Seal, at: At) -> Standing {
+        Standing { seal, at, told: false, published: false }
+    }
+
+    /// A seal that the store has and the sink knows.
+    pub(super) fn told(seal: Seal, at: At) -> Standing {
+        Standing { seal, at, told: true, published: false }
+    }
 }

@@ -86,7 +86,9 @@ impl Dispatcher {
     pub(super) fn end_lane(&mut self, lane: usize) {
         match self.lanes[lane].phase {
             Phase::Ending | Phase::Done | Phase::Dropped => return,
-            Phase::New | Phase::Waiting | Phase::Idle | Phase::Reading(_) => {}
+            // The sink may have to finish what an earlier run had sealed.
+            Phase::New | Phase::Waiting => self.open_lane(lane),
+            Phase::Idle | Phase::Reading(_) => {}
         }
         self.leave_reader(lane);
         self.lanes[lane].phase = Phase::Ending;
@@ -104,23 +106,41 @@ impl Dispatcher {
         self.leave_reader(lane);
         self.live_lanes -= 1;
         self.dirty.remove(&lane);
+        self.void(lane);
         let state = &mut self.lanes[lane];
-        let void = std::mem::take(&mut state.frontier).open_items();
-        state.epoch.0 += 1;
         state.phase = Phase::Dropped;
         (state.seal, state.next_seal) = (None, None);
-        state.awaiting = None;
-        self.accounts[state.sink.0 as usize].abandoned += void;
         self.tell(lane, Tell::Discard);
     }
 
+    /// What is in flight counts for nothing any more: a new epoch.
+    pub(super) fn void(&mut self, lane: usize) {
+        let state = &mut self.lanes[lane];
+        let void = std::mem::take(&mut state.frontier).open_items();
+        state.epoch.0 += 1;
+        state.awaiting = None;
+        state.read_to = None;
+        self.accounts[state.sink.0 as usize].abandoned += void;
+    }
+
+    /// The shard is no more: whoever reads it finds out by himself, the others need not wait for it. Whether the
+    /// lane was not read to its end.
+    pub(super) fn end_unread_lane(&mut self, lane: usize) -> bool {
+        let unread = matches!(self.lanes[lane].phase, Phase::New | Phase::Waiting | Phase::Idle) && !self.draining;
+        if unread {
+            self.end_lane(lane);
+        }
+        unread
+    }
+
     pub(super) fn finish_if_resolved(&mut self, lane: usize) {
-        if self.lanes[lane].phase != Phase::Ending || !self.lanes[lane].frontier.is_clear() {
+        let state = &mut self.lanes[lane];
+        let sealed = state.seal.is_some() || state.next_seal.is_some();
+        if state.phase != Phase::Ending || !state.frontier.is_clear() || sealed {
             return;
         }
-        self.lanes[lane].phase = Phase::Done;
+        state.phase = Phase::Done;
         self.live_lanes -= 1;
-        self.lanes[lane].turn_seal();
         self.dirty.insert(lane);
         self.commit();
         let sink = self.lanes[lane].sink.0 as usize;
@@ -144,20 +164,21 @@ impl Dispatcher {
         if let Some(standing) = state.seal.take_if(|standing| !standing.told) {
             let before = state.committed.as_ref().and_then(|committed| committed.seal.clone());
             let replaced = before.filter(|seal| seal.start == standing.seal.start);
-            state.seal = replaced.map(|seal| Standing { seal, at: standing.at, told: true });
+            state.seal = replaced.map(|seal| Standing::told(seal, standing.at));
         }
         state.next_seal = None;
         state.base = state.state().at;
-        let void = std::mem::take(&mut state.frontier).open_items();
-        state.epoch.0 += 1;
+        self.void(lane);
+        let state = &mut self.lanes[lane];
         state.phase = Phase::Idle;
-        state.awaiting = None;
         state.barrier_sent = false;
         state.flush_sent = false;
+        if let Some(standing) = &mut state.seal {
+            standing.published = false;
+        }
         state.rewinds += 1;
         let (sink, shard) = (state.sink.0 as usize, state.shard);
         self.accounts[sink].rewinds += 1;
-        self.accounts[sink].abandoned += void;
         self.tell(lane, Tell::Discard);
         self.open_lane(lane);
         self.find_reader(lane);

@@ -72,11 +72,13 @@ impl Dispatcher {
         self.barriers();
     }
 
+    /// Before the end a checkpoint asks for more: chunks that are being gathered are settled too.
     pub(super) fn barriers(&mut self) {
+        let what = if self.draining { Tell::Flush } else { Tell::Barrier };
         for lane in 0..self.lanes.len() {
             let state = &mut self.lanes[lane];
             if !state.frontier.is_clear() && !std::mem::replace(&mut state.barrier_sent, true) {
-                self.tell(lane, Tell::Barrier);
+                self.tell(lane, what);
             }
         }
     }

@@ -15,7 +15,7 @@ mod sink;
 mod tally;
 mod tasks;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -53,6 +53,7 @@ enum Happened {
     Admitted { lane: LaneId, batch: BatchId },
     Settled(Settlement),
     SealWanted { lane: LaneId, epoch: Epoch, seal: Seal },
+    Published { lane: LaneId, epoch: Epoch },
     SinkDown { sink: SinkId, reason: String },
     SinkUp(SinkId),
     SinkFailed { sink: SinkId, reason: String },
@@ -118,7 +119,7 @@ impl Engine {
         for (index, (_, sink)) in parts.sinks.into_iter().enumerate() {
             let (to_sink, from_dispatcher) = from_dispatcher();
             let id = SinkId(index as u32);
-            let task = SinkTask { id, sink, events: events.clone(), waiting: BTreeMap::new() };
+            let task = SinkTask { id, sink, events: events.clone(), waiting: VecDeque::new() };
             tasks.spawn(task.run(from_dispatcher));
             sinks.push(to_sink);
         }
@@ -128,8 +129,9 @@ impl Engine {
         let mut sources = BTreeMap::new();
         for NamedSource { name, source, region } in parts.sources {
             let tally = Arc::new(SourceTally::new(&name, Arc::clone(&sink_metrics), Arc::clone(&totals)));
-            sources.insert(Arc::clone(&name), SourceParts { reopen: source.reopen(), region, tally });
-            tasks.spawn(announce(name, source, events.clone()));
+            let reopen = source.reopen();
+            tasks.spawn(announce(Arc::clone(&name), source, Arc::clone(&tally), events.clone()));
+            sources.insert(name, SourceParts { reopen, region, tally });
         }
         let ending = CancellationToken::new();
         for part in parts.background {
@@ -199,19 +201,14 @@ impl Engine {
         match happened {
             Happened::Shard(event, source) => {
                 tracing::debug!(%source, ?event, "shard");
-                if let ShardEvent::Gone(shard) = &event
-                    && self.dispatcher.is_unread(shard)
-                    && let Some(parts) = self.sources.get(&source)
-                {
-                    parts.tally.gap(shard, None, "the shard is gone, and not all of it was read");
-                }
-                self.dispatcher.shard(event);
+                self.shard(event);
             }
             Happened::SourceDone => self.dispatcher.source_done(),
             Happened::Read(result) => self.dispatcher.read(result),
             Happened::Admitted { lane, batch } => self.dispatcher.admitted(lane, batch),
             Happened::Settled(settlement) => self.dispatcher.settled(&settlement),
             Happened::SealWanted { lane, epoch, seal } => self.dispatcher.seal_wanted(lane, epoch, seal),
+            Happened::Published { lane, epoch } => self.dispatcher.published(lane, epoch),
             Happened::SinkDown { sink, reason } => self.sink_down(sink, &reason),
             Happened::SinkUp(sink) => self.sink_up(sink),
             Happened::SinkFailed { sink, reason } => {
@@ -230,6 +227,16 @@ impl Engine {
             Happened::Failed(reason) => return Err(RunError::Failed(reason)),
         }
         Ok(())
+    }
+
+    fn shard(&mut self, event: ShardEvent) {
+        let gone = if let ShardEvent::Gone(shard) = &event { Some(shard.clone()) } else { None };
+        let unread = self.dispatcher.shard(event);
+        if let Some((shard, source)) = gone.and_then(|shard| Some((shard.clone(), self.sources.get(&shard.source)?)))
+            && unread > 0
+        {
+            source.tally.gap(&shard, None, "its retention has passed before it was read");
+        }
     }
 
     fn name_of(&self, sink: SinkId) -> Arc<str> {
@@ -271,6 +278,7 @@ impl Engine {
                 }
                 Command::CloseReader(reader) => {
                     self.readers.remove(&reader);
+                    self.sources.values().for_each(|source| source.tally.works(Some(reader)));
                 }
                 Command::OpenLane { sink, lane, key, epoch, seal } => {
                     self.to_sink(sink, ToSink::Open { lane, key, epoch, seal });
@@ -324,7 +332,10 @@ impl Engine {
         self.health.heartbeat();
         let load = self.dispatcher.load();
         lanes("open").set(load.lanes as f64);
-        self.sources.values().for_each(|source| source.tally.overdue(false));
+        for (name, source) in &self.sources {
+            source.tally.overdue(false);
+            self.health.set(&format!("source {name}"), source.tally.trouble().as_deref());
+        }
         self.core_metrics.checkpoint_age_seconds.set(self.last_commit.elapsed().as_secs_f64());
         self.core_metrics.inventory_connections.set(self.inventory.snapshot().connections.len() as f64);
         self.core_metrics.inventory_age_seconds.set(self.inventory.age().as_secs_f64());

@@ -3,7 +3,7 @@
 //! A lane has at most one batch that its sink has not admitted, so what waits here is bounded by the number of
 //! lanes, and a lane that finds no room holds up no other.
 
-use std::collections::BTreeMap;
+use std::collections::VecDeque;
 
 use tokio::sync::mpsc::{Sender, UnboundedReceiver};
 
@@ -24,7 +24,8 @@ pub(super) struct SinkTask {
     pub id: SinkId,
     pub sink: Box<dyn Sink>,
     pub events: Sender<Happened>,
-    pub waiting: BTreeMap<LaneId, LaneBatch>,
+    /// Refused, in the order of refusal.
+    pub waiting: VecDeque<LaneBatch>,
 }
 
 impl SinkTask {
@@ -50,7 +51,7 @@ impl SinkTask {
             ToSink::Submit(batch) => self.submit(batch).await,
             ToSink::Tell { lane, epoch, what } => {
                 if what == Tell::Discard {
-                    self.waiting.remove(&lane);
+                    self.waiting.retain(|batch| batch.lane != lane);
                 }
                 self.sink.tell(lane, epoch, what);
             }
@@ -62,7 +63,7 @@ impl SinkTask {
         match self.sink.submit(batch) {
             Ok(()) => self.admitted(lane, id).await,
             Err(batch) => {
-                self.waiting.insert(lane, batch);
+                self.waiting.push_back(batch);
             }
         }
     }
@@ -77,10 +78,12 @@ impl SinkTask {
             FromSink::Settled(settlement) => self.send(Happened::Settled(settlement)).await,
             FromSink::SealWanted { lane, epoch, seal } => self.send(Happened::SealWanted { lane, epoch, seal }).await,
             FromSink::Room => {
-                for (_, batch) in std::mem::take(&mut self.waiting) {
+                // The oldest first, so that no lane starves.
+                for batch in std::mem::take(&mut self.waiting) {
                     self.submit(batch).await;
                 }
             }
+            FromSink::Published { lane, epoch } => self.send(Happened::Published { lane, epoch }).await,
             FromSink::Down(reason) => self.send(Happened::SinkDown { sink, reason }).await,
             FromSink::Up => self.send(Happened::SinkUp(sink)).await,
             FromSink::Failed(reason) => self.send(Happened::SinkFailed { sink, reason }).await,

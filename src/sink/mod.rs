@@ -47,8 +47,8 @@ pub enum Tell {
     SealCommitted,
     /// A checkpoint is due: make durable what can be, and settle it.
     Barrier,
-    /// The lane can read no further until something settles: settle what there is, however little. A chunk
-    /// is cut after its last whole record.
+    /// The lane can read no further until something settles, or the process is about to stop: settle what there
+    /// is, however little. A chunk is cut after its last whole record.
     Flush,
     /// Nothing more will come for this lane: deliver and settle all of it.
     Finish,
@@ -68,6 +68,14 @@ pub enum FromSink {
         /// What will be published.
         seal: Seal,
     },
+    /// The chunk whose seal was committed is published to its end, all its items are settled, and names of it
+    /// that hold nothing any more are deleted: the seal may be forgotten. Only then is the next seal asked for.
+    Published {
+        /// The lane.
+        lane: LaneId,
+        /// The lane's epoch.
+        epoch: Epoch,
+    },
     /// A refused batch may be submitted again.
     Room,
     /// The destination does not take anything, and why; the sink goes on trying.
@@ -82,7 +90,8 @@ pub enum FromSink {
 #[async_trait]
 pub trait Sink: Send {
     /// A lane begins, or begins anew after a rewind. `seal` is a chunk that an earlier run, or epoch, had
-    /// sealed and perhaps published in part: it is rebuilt from exactly its records.
+    /// sealed and perhaps published in part: it is rebuilt from exactly its records. While a seal stands, batches
+    /// come also for records without items, so that the sink sees where the chunk ends.
     fn open(&mut self, lane: LaneId, key: &LaneKey, epoch: Epoch, seal: Option<Seal>);
     /// Takes a batch, or gives it back while there is no room. Taking is admission, not delivery.
     fn submit(&mut self, batch: LaneBatch) -> Result<(), LaneBatch>;

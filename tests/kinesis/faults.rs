@@ -105,11 +105,9 @@ async fn readers_of_one_shard_share_its_five_calls_a_second() {
     bench.proxy().behind(60_000);
     let before = bench.proxy().calls("GetRecords").len();
     let reopen = source.reopen();
-    let mut readers = Vec::new();
-    for _ in 0..3 {
-        readers.push(reopen.open(&shards[0], StartAt::TrimHorizon).await.unwrap());
-    }
-    let [one, two, three] = &mut readers[..] else { unreachable!() };
+    let mut one = reopen.open(&shards[0], StartAt::TrimHorizon).await.unwrap();
+    let mut two = reopen.open(&shards[0], StartAt::TrimHorizon).await.unwrap();
+    let mut three = reopen.open(&shards[0], StartAt::TrimHorizon).await.unwrap();
     for _ in 0..7 {
         let (one, two, three) = tokio::join!(one.next(), two.next(), three.next());
         (one.unwrap(), two.unwrap(), three.unwrap());

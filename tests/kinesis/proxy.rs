@@ -246,9 +246,9 @@ async fn read_message(stream: &mut TcpStream) -> io::Result<(String, Vec<u8>)> {
         more(&mut bytes).await?;
     };
     let head = String::from_utf8_lossy(&bytes[..end]).into_owned();
-    let length = head.lines().filter_map(|line| line.split_once(':'));
-    let length = length.filter(|(name, _)| name.eq_ignore_ascii_case("content-length")).map(|(_, value)| value.trim());
-    let length: usize = length.last().and_then(|length| length.parse().ok()).unwrap_or(0);
+    let mut fields = head.lines().filter_map(|line| line.split_once(':'));
+    let length = fields.find(|(name, _)| name.eq_ignore_ascii_case("content-length"));
+    let length: usize = length.and_then(|(_, value)| value.trim().parse().ok()).unwrap_or(0);
     while bytes.len() < end + length {
         more(&mut bytes).await?;
     }

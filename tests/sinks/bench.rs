@@ -222,6 +222,7 @@ impl<'d> Bench<'d> {
                 self.dispatcher.settled(&settlement);
             }
             FromSink::SealWanted { lane, epoch, seal } => self.dispatcher.seal_wanted(lane, epoch, seal),
+            FromSink::Published { lane, epoch } => self.dispatcher.published(lane, epoch),
             FromSink::Room => {
                 for (_, batch) in std::mem::take(&mut self.waiting) {
                     self.submit(batch);
@@ -319,15 +320,7 @@ impl<'d> Bench<'d> {
 }
 
 fn record_info(position: u64) -> RecordInfo {
-    RecordInfo {
-        position: Position::from(position),
-        done: true,
-        account: None,
-        region: None,
-        connection: None,
-        tunnel: None,
-        log_stream: None,
-    }
+    RecordInfo { position: Position::from(position), done: true, ..RecordInfo::default() }
 }
 
 fn make_item(end: usize) -> Item {

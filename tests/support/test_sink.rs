@@ -67,6 +67,16 @@ struct Lane {
     committed: bool,
     /// Settle what there is.
     flush: bool,
+    /// Nothing more comes.
+    finish: bool,
+    /// The last whole record, be it without items.
+    whole_to: Option<Position>,
+}
+
+impl Lane {
+    fn is_busy(&self) -> bool {
+        !self.held.is_empty() || self.seal.is_some()
+    }
 }
 
 /// See the module.
@@ -128,11 +138,14 @@ impl TestSink {
         if self.mischief(self.manners.forgets, 12) {
             self.forget();
         }
-        let busy: Vec<LaneId> =
-            self.lanes.iter().filter(|(_, lane)| !lane.held.is_empty()).map(|(id, _)| *id).collect();
+        let busy: Vec<LaneId> = self.lanes.iter().filter(|(_, lane)| lane.is_busy()).map(|(id, _)| *id).collect();
         if !busy.is_empty() {
             let lane = busy[self.below(busy.len())];
-            if self.manners.seals { self.seal(lane) } else { self.settle_some(lane) }
+            if self.manners.seals {
+                self.seal(lane);
+            } else if !self.lanes[&lane].held.is_empty() {
+                self.settle_some(lane);
+            }
         }
         if self.refused && self.held() < CAPACITY {
             self.refused = false;
@@ -219,16 +232,17 @@ impl TestSink {
             return;
         }
         let records = whole_records(lane);
-        let Some((first, last)) = records.first().copied().zip(records.last().copied()) else { return };
-        let seal = match &lane.seal {
+        let ends = records.first().copied().zip(records.last().copied());
+        let seal = match (&lane.seal, ends) {
             // All of the records of a chunk that is rebuilt must be there again.
-            Some(seal) if last < seal.end => return,
-            Some(seal) => {
+            (Some(seal), _) if lane.whole_to < Some(seal.end) && !lane.finish => return,
+            (Some(seal), _) => {
                 lock(&self.far).rebuilt += 1;
                 seal.clone()
             }
-            None if !enough && !lane.flush => return,
-            None => {
+            (None, None) => return,
+            (None, Some(_)) if !enough && !lane.flush => return,
+            (None, Some((first, last))) => {
                 let end = if lane.flush { last } else { records[chosen % records.len()] };
                 let shard = &lane.key.shard.shard;
                 Seal { start: first, end, keys: vec![format!("{shard}-{first}")], upload_ids: vec!["upload".into()] }
@@ -252,6 +266,8 @@ impl TestSink {
                 self.deliver(id, index, 0..end, Some(&object));
             }
         }
+        let epoch = self.lanes[&id].epoch;
+        self.outbox.push_back(FromSink::Published { lane: id, epoch });
         let far = lock(&self.far);
         if let (Some(mut old), Some(new)) = (old, far.objects.get(&object)) {
             let mut new = new.clone();
@@ -293,8 +309,17 @@ fn whole_records(lane: &Lane) -> Vec<Position> {
 #[async_trait]
 impl Sink for TestSink {
     fn open(&mut self, lane: LaneId, key: &LaneKey, epoch: Epoch, seal: Option<Seal>) {
-        let new =
-            Lane { key: key.clone(), epoch, held: Vec::new(), seal, asked: false, committed: false, flush: false };
+        let new = Lane {
+            key: key.clone(),
+            epoch,
+            held: Vec::new(),
+            seal,
+            asked: false,
+            committed: false,
+            flush: false,
+            finish: false,
+            whole_to: None,
+        };
         let old = self.lanes.insert(lane, new);
         assert!(old.is_none_or(|old| old.held.is_empty() && old.epoch <= epoch), "opened anew without a discard");
     }
@@ -309,6 +334,11 @@ impl Sink for TestSink {
             lock(&self.far).refusals += 1;
             return Err(batch);
         }
+        let whole = batch.encoded.records.iter().rev().find(|record| record.done);
+        lane.whole_to = whole.map(|record| record.position).or(lane.whole_to);
+        if batch.items().next().is_none() {
+            return Ok(());
+        }
         let mut open = FixedBitSet::with_capacity(batch.encoded.items.len());
         batch.items().for_each(|(index, _, _)| open.insert(index as usize));
         lane.held.push(Held { batch, open });
@@ -318,11 +348,13 @@ impl Sink for TestSink {
     fn tell(&mut self, id: LaneId, epoch: Epoch, what: Tell) {
         let Some(lane) = self.lanes.get_mut(&id) else { return };
         match what {
-            Tell::Barrier | Tell::Flush | Tell::Finish => lane.flush = true,
+            Tell::Barrier | Tell::Flush => lane.flush = true,
+            Tell::Finish => (lane.flush, lane.finish) = (true, true),
             Tell::Discard => {
                 lane.epoch = epoch;
                 lane.held.retain(|held| held.batch.epoch >= epoch);
                 (lane.seal, lane.asked, lane.committed, lane.flush) = (None, false, false, false);
+                (lane.finish, lane.whole_to) = (false, None);
                 if std::mem::take(&mut self.refused) {
                     self.outbox.push_back(FromSink::Room);
                 }
@@ -342,7 +374,7 @@ impl Sink for TestSink {
             if let Some(word) = self.outbox.pop_front() {
                 return word;
             }
-            if self.held() == 0 && !self.down && !self.refused {
+            if !self.lanes.values().any(Lane::is_busy) && !self.down && !self.refused {
                 std::future::pending::<()>().await;
             }
             let pause = Duration::from_millis(if self.down { 500 } else { 1 + self.below(9) as u64 });
