@@ -272,7 +272,7 @@ mod tests {
     fn names_are_golden() {
         let hash = lane_hash(&lane("shardId-000000000001"));
         // A change of this is a change of what objects are called: replays would not find the old ones.
-        assert_eq!(hash, "HASH");
+        assert_eq!(hash, "ccd99279031feb223376");
         let name = file_name(&hash, Position::from(4967), Compression::Gzip);
         assert_eq!(name, format!("{hash}-4967.ndjson.gz"));
         assert_eq!(lane_of(&format!("vpn/dt=2025-11-08/{name}")), Some(hash.as_str()));
