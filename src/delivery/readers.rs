@@ -4,7 +4,7 @@
 //! reader. A reader behind another never reads past the other's position in one go (`until`), so that it can
 //! stop exactly there; the one ahead waits while the other has the way to it in its buffer already.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use super::{LaneId, ReaderId};
 use crate::source::{Position, StartAt};
@@ -44,6 +44,8 @@ impl Reader {
 #[derive(Debug, Default)]
 pub(super) struct Readers {
     by_id: BTreeMap<ReaderId, Reader>,
+    /// The readers of each shard, in the order of their ids: there are few of a shard, and many shards.
+    by_shard: HashMap<usize, Vec<ReaderId>>,
     next: u64,
 }
 
@@ -62,6 +64,7 @@ impl Readers {
             buffered_to: None,
         };
         self.by_id.insert(id, reader);
+        self.by_shard.entry(shard).or_default().push(id);
         id
     }
 
@@ -73,12 +76,15 @@ impl Readers {
         self.by_id.get(&id)
     }
 
-    pub(super) fn remove(&mut self, id: ReaderId) -> Option<Reader> {
-        self.by_id.remove(&id)
+    pub(super) fn remove(&mut self, id: ReaderId) {
+        let Some(reader) = self.by_id.remove(&id) else { return };
+        if let Some(ids) = self.by_shard.get_mut(&reader.shard) {
+            ids.retain(|other| *other != id);
+        }
     }
 
     pub(super) fn of_shard(&self, shard: usize) -> impl Iterator<Item = &Reader> {
-        self.by_id.values().filter(move |reader| reader.shard == shard)
+        self.by_shard.get(&shard).into_iter().flatten().filter_map(|id| self.by_id.get(id))
     }
 
     pub(super) fn count(&self) -> usize {

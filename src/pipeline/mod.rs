@@ -129,8 +129,9 @@ impl Engine {
         let mut sources = BTreeMap::new();
         for NamedSource { name, source, region } in parts.sources {
             let tally = Arc::new(SourceTally::new(&name, Arc::clone(&sink_metrics), Arc::clone(&totals)));
-            sources.insert(Arc::clone(&name), SourceParts { reopen: source.reopen(), region, tally });
-            tasks.spawn(announce(name, source, events.clone()));
+            let reopen = source.reopen();
+            tasks.spawn(announce(Arc::clone(&name), source, Arc::clone(&tally), events.clone()));
+            sources.insert(name, SourceParts { reopen, region, tally });
         }
         let ending = CancellationToken::new();
         for part in parts.background {
@@ -277,6 +278,7 @@ impl Engine {
                 }
                 Command::CloseReader(reader) => {
                     self.readers.remove(&reader);
+                    self.sources.values().for_each(|source| source.tally.works(Some(reader)));
                 }
                 Command::OpenLane { sink, lane, key, epoch, seal } => {
                     self.to_sink(sink, ToSink::Open { lane, key, epoch, seal });
@@ -330,7 +332,10 @@ impl Engine {
         self.health.heartbeat();
         let load = self.dispatcher.load();
         lanes("open").set(load.lanes as f64);
-        self.sources.values().for_each(|source| source.tally.overdue(false));
+        for (name, source) in &self.sources {
+            source.tally.overdue(false);
+            self.health.set(&format!("source {name}"), source.tally.trouble().as_deref());
+        }
         self.core_metrics.checkpoint_age_seconds.set(self.last_commit.elapsed().as_secs_f64());
         self.core_metrics.inventory_connections.set(self.inventory.snapshot().connections.len() as f64);
         self.core_metrics.inventory_age_seconds.set(self.inventory.age().as_secs_f64());

@@ -63,29 +63,40 @@ impl ReaderTask {
     }
 
     async fn read(&self, grants: &mut UnboundedReceiver<Grant>, events: &Sender<Happened>) -> Result<(), Stop> {
-        tokio::time::sleep(self.pause).await;
-        let mut reader = self.open().await?;
+        let Some(mut grant) = grants.recv().await else { return Ok(()) };
+        let mut reader = tokio::select! {
+            opened = self.open() => opened?,
+            // One grant at a time: what comes now can only be the end.
+            _ = grants.recv() => return Err(Stop::Closed),
+        };
         let mut buffer = Buffer::default();
         let mut scratch = Scratch::default();
-        while let Some(grant) = grants.recv().await {
+        loop {
             if buffer.records.is_empty() && !buffer.ended {
                 tokio::select! {
                     fetched = self.fetch(reader.as_mut(), &mut buffer) => fetched?,
-                    // One grant at a time: what comes now can only be the end.
+                    // As above.
                     _ = grants.recv() => return Err(Stop::Closed),
                 }
             }
             let result = self.piece(&grant, &mut buffer, &mut scratch);
             events.send(Happened::Read(result)).await.map_err(|_| Stop::Closed)?;
+            match grants.recv().await {
+                Some(next) => grant = next,
+                None => return Ok(()),
+            }
         }
-        Ok(())
     }
 
     async fn open(&self) -> Result<Box<dyn Reader>, Stop> {
+        tokio::time::sleep(self.pause).await;
         let mut backoff = Backoff::new(self.id.0);
         loop {
             match self.reopen.open(&self.shard, self.from).await {
-                Ok(reader) => return Ok(reader),
+                Ok(reader) => {
+                    self.tally.works(Some(self.id));
+                    return Ok(reader);
+                }
                 Err(error) => self.survive(error, &mut backoff).await?,
             }
         }
@@ -96,6 +107,7 @@ impl ReaderTask {
         loop {
             match reader.next().await {
                 Ok(Feed::Records(records)) => {
+                    self.tally.works(Some(self.id));
                     buffer.records.extend(records);
                     return Ok(());
                 }
@@ -112,7 +124,7 @@ impl ReaderTask {
     async fn survive(&self, error: SourceError, backoff: &mut Backoff) -> Result<(), Stop> {
         match error {
             SourceError::Retry(reason) => {
-                self.tally.error(&self.shard, &reason);
+                self.tally.error(self.id, &self.shard, &reason);
                 tokio::time::sleep(backoff.next()).await;
                 Ok(())
             }

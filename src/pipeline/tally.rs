@@ -7,6 +7,7 @@ use std::time::{Duration, SystemTime};
 use tokio::time::Instant;
 
 use crate::core::Counts;
+use crate::delivery::ReaderId;
 use crate::event::Kind;
 use crate::source::{Position, Record, ShardId};
 use crate::telemetry::metrics::{CoreMetrics, SinkMetrics, SourceMetrics};
@@ -58,7 +59,23 @@ pub(super) struct SourceTally {
     sinks: Arc<[SinkMetrics]>,
     totals: Arc<Mutex<Totals>>,
     log: Mutex<RateLimit>,
+    /// Readers, and the listing of shards (`None`), whose last call failed.
+    failing: Mutex<BTreeMap<Option<ReaderId>, Failing>>,
 }
+
+#[derive(Debug)]
+struct Failing {
+    since: Instant,
+    last: Instant,
+    reason: String,
+}
+
+/// A failure that is not repeated for this long has passed: twice the longest call and pause (30 s each). Of the
+/// listing nothing is heard while there is no news.
+const PASSED_AFTER: Duration = Duration::from_secs(120);
+
+/// A failure that lasts longer than this is told on `/readyz`: throttling and lost connections pass sooner.
+const TOLD_AFTER: Duration = Duration::from_secs(5);
 
 impl SourceTally {
     pub(super) fn new(source: &Arc<str>, sinks: Arc<[SinkMetrics]>, totals: Arc<Mutex<Totals>>) -> SourceTally {
@@ -69,6 +86,7 @@ impl SourceTally {
             sinks,
             totals,
             log: Mutex::new(RateLimit::new(LOG_INTERVAL)),
+            failing: Mutex::default(),
         }
     }
 
@@ -108,9 +126,42 @@ impl SourceTally {
         tracing::error!(source = %self.source, shard = %shard.shard, after = ?after, reason, "records are gone from the shard before they were read");
     }
 
-    /// A call to the source failed and will be tried again.
-    pub(super) fn error(&self, shard: &ShardId, reason: &str) {
+    /// The shards cannot be listed; it will be tried again.
+    pub(super) fn cannot_list(&self, reason: &str) {
         self.metrics.errors.increment(1);
+        self.fails(None, reason);
+        self.warn("source_error", reason, "the source cannot list its shards; it is tried again");
+    }
+
+    /// A reader, or the listing of shards, works (again).
+    pub(super) fn works(&self, reader: Option<ReaderId>) {
+        self.failing.lock().unwrap_or_else(PoisonError::into_inner).remove(&reader);
+    }
+
+    fn fails(&self, reader: Option<ReaderId>, reason: &str) {
+        let mut failing = self.failing.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = Instant::now();
+        let entry = failing.entry(reader).or_insert_with(|| Failing { since: now, last: now, reason: String::new() });
+        (entry.last, entry.reason) = (now, reason.to_owned());
+    }
+
+    /// What has been failing for a while: how many readers, and the reason of one.
+    pub(super) fn trouble(&self) -> Option<String> {
+        let mut failing = self.failing.lock().unwrap_or_else(PoisonError::into_inner);
+        failing.retain(|_, failure| failure.last.elapsed() < PASSED_AFTER);
+        let lasting = failing.values().filter(|failure| failure.since.elapsed() >= TOLD_AFTER);
+        let mut lasting = lasting.map(|failure| &failure.reason);
+        let first = lasting.next()?;
+        Some(match lasting.count() {
+            0 => first.clone(),
+            others => format!("{first} (and {others} more)"),
+        })
+    }
+
+    /// A call to the source failed and will be tried again.
+    pub(super) fn error(&self, reader: ReaderId, shard: &ShardId, reason: &str) {
+        self.metrics.errors.increment(1);
+        self.fails(Some(reader), reason);
         self.warn("source_error", &format!("shard {}: {reason}", shard.shard), "reading failed; it is tried again");
     }
 

@@ -8,6 +8,7 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::tally::SourceTally;
 use super::{Background, Happened};
 use crate::backoff::Backoff;
 use crate::checkpoint::{CheckpointStore, StoreError};
@@ -53,6 +54,7 @@ const UPKEEP: Duration = Duration::from_secs(5);
 pub(super) async fn announce(
     name: Arc<str>,
     mut source: Box<dyn Source>,
+    tally: Arc<SourceTally>,
     events: mpsc::Sender<Happened>,
 ) -> Result<(), String> {
     let mut backoff = Backoff::new(0);
@@ -61,13 +63,16 @@ pub(super) async fn announce(
             announced = source.next() => match announced {
                 Ok(Some(event)) => {
                     backoff = Backoff::new(0);
+                    tally.works(None);
                     Happened::Shard(event, Arc::clone(&name))
                 }
                 Ok(None) => Happened::SourceDone,
                 Err(SourceError::Retry(reason)) => {
-                    tracing::warn!(source = %name, reason, "the source cannot list its shards; it is tried again");
-                    tokio::time::sleep(backoff.next()).await;
-                    continue;
+                    tally.cannot_list(&reason);
+                    tokio::select! {
+                        () = tokio::time::sleep(backoff.next()) => continue,
+                        () = events.closed() => return Ok(()),
+                    }
                 }
                 Err(SourceError::Fatal(reason)) => Happened::Failed(format!("source `{name}`: {reason}")),
             },
