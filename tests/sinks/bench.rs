@@ -24,12 +24,41 @@ pub(crate) struct Load {
     pub(crate) padding: usize,
     /// Records that may be open in a lane.
     pub(crate) open_records: usize,
+    /// Items of a record are of this many days, one after another.
+    pub(crate) days: usize,
+    /// Which items (record, item) a filter lets through.
+    pub(crate) filter: fn(usize, usize) -> bool,
+    /// Records before this number, from 1, have expired.
+    pub(crate) expired: usize,
 }
 
 impl Default for Load {
     fn default() -> Load {
-        Load { shards: 3, records: 40, padding: 20, open_records: 10_000 }
+        Load {
+            shards: 3,
+            records: 40,
+            padding: 20,
+            open_records: 10_000,
+            days: 1,
+            filter: |_, _| true,
+            expired: 0,
+        }
     }
+}
+
+/// How often a life is looked at.
+const LOOK: std::time::Duration = std::time::Duration::from_millis(20);
+
+const DAY_MS: i64 = 24 * 3600 * 1000;
+
+/// What becomes of the process when it commits.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Fate {
+    Lives,
+    /// The store never gets it.
+    DiesBefore,
+    /// The store has it, and nobody hears of it.
+    DiesAfter,
 }
 
 /// The items of a record: 0 to 4, known by their numbers.
@@ -48,8 +77,9 @@ fn id_of(shard: usize, record: usize, item: usize) -> String {
 /// What has to reach the destination, by shard, in order.
 pub(crate) fn expected(load: Load) -> Vec<Vec<String>> {
     let shard = |shard| {
-        let items = move |record| (0..items_of(shard, record)).map(move |item| id_of(shard, record, item));
-        (0..load.records).flat_map(items).collect()
+        let items = move |record| (0..items_of(shard, record)).map(move |item| (record, item));
+        let all = (0..load.records).flat_map(items).filter(|(record, item)| (load.filter)(*record, *item));
+        all.map(|(record, item)| id_of(shard, record, item)).collect()
     };
     (0..load.shards).map(shard).collect()
 }
@@ -179,6 +209,24 @@ impl<'d> Bench<'d> {
         self.close().await;
     }
 
+    /// To the end of all shards, or until `is_dead`. Whether it got to the end.
+    pub(crate) async fn live(&mut self, is_dead: impl Fn() -> bool) -> bool {
+        self.fill();
+        let patience = tokio::time::Instant::now() + self.destination.silence();
+        while !self.dispatcher.is_finished() {
+            if is_dead() {
+                return false;
+            }
+            assert!(tokio::time::Instant::now() < patience, "it does not end: {:?}", self.dispatcher.load());
+            if let Ok(word) = tokio::time::timeout(LOOK, self.sink.next()).await {
+                self.heard(word);
+                self.fill();
+            }
+        }
+        self.close().await;
+        true
+    }
+
     /// As a SIGTERM does it.
     pub(crate) async fn shut_down(&mut self) {
         self.dispatcher.drain();
@@ -262,9 +310,15 @@ impl<'d> Bench<'d> {
                 }
                 Command::Commit(_) if self.hold_commits => {}
                 Command::Commit(states) => {
+                    let fate = self.destination.commit();
+                    if fate == Fate::DiesBefore {
+                        continue;
+                    }
                     self.destination.remember(&states);
                     self.store.extend(states);
-                    self.dispatcher.committed();
+                    if fate == Fate::Lives {
+                        self.dispatcher.committed();
+                    }
                 }
             }
         }
@@ -282,10 +336,11 @@ impl<'d> Bench<'d> {
     }
 
     fn open_reader(&mut self, reader: ReaderId, shard: &ShardId, from: StartAt) {
-        let next = match from {
+        let next: usize = match from {
             StartAt::After(position) => position.to_string().parse().unwrap(),
             StartAt::TrimHorizon | StartAt::AtTimestamp(_) => 0,
         };
+        let next = next.max(self.load.expired);
         self.readers.insert(reader, Reader { shard: shard.shard.parse().unwrap(), next });
     }
 
@@ -294,12 +349,17 @@ impl<'d> Bench<'d> {
         let Some(reader) = self.readers.get_mut(&id) else { return };
         let mut records = Vec::new();
         let mut encoded = Encoded::default();
+        let mut own = FixedBitSet::new();
         if reader.next < self.load.records {
             self.may_read -= 1;
             records.push(record_info(reader.next as u64 + 1));
             for item in 0..items_of(reader.shard, reader.next) {
                 encoded.bytes.extend(line_of(reader.shard, reader.next, item, self.load.padding));
-                encoded.items.push(make_item(encoded.bytes.len()));
+                let mut made = make_item(encoded.bytes.len());
+                made.time = Millis((item % self.load.days) as i64 * DAY_MS);
+                encoded.items.push(made);
+                own.grow(encoded.items.len());
+                own.set(encoded.items.len() - 1, (self.load.filter)(reader.next, item));
             }
             reader.next += 1;
         }
@@ -307,8 +367,6 @@ impl<'d> Bench<'d> {
         let buffered_to = records.last().map(|record: &RecordInfo| record.position);
         let records = Arc::new(records);
         encoded.records = Arc::clone(&records);
-        let mut own = FixedBitSet::with_capacity(encoded.items.len());
-        own.insert_range(..);
         let lanes = vec![Some(LaneItems::new(&Arc::new(encoded), own, 0))];
         self.dispatcher.read(ReadResult { reader: id, piece: Piece { records, lanes }, end, buffered_to });
     }
@@ -320,7 +378,14 @@ impl<'d> Bench<'d> {
 }
 
 fn record_info(position: u64) -> RecordInfo {
-    RecordInfo { position: Position::from(position), done: true, ..RecordInfo::default() }
+    RecordInfo {
+        position: Position::from(position),
+        // One a second, of a hundred bytes.
+        arrival: Some(Millis(position as i64 * 1000)),
+        bytes: 100,
+        done: true,
+        ..RecordInfo::default()
+    }
 }
 
 fn make_item(end: usize) -> Item {

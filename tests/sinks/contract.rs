@@ -9,7 +9,7 @@ use std::time::Duration;
 use tunnelog::delivery::{LaneKey, LaneState};
 use tunnelog::sink::Sink;
 
-use super::bench::{Bench, Load, by_shard, expected};
+use super::bench::{Bench, Fate, Load, by_shard, expected};
 
 /// Where a sink's items go, as somebody else sees it. Its methods may block: a destination behind a network uses
 /// `tokio::task::block_in_place`.
@@ -33,6 +33,10 @@ pub(crate) trait Destination {
     fn check_whole(&self);
     /// The store has this now.
     fn remember(&self, states: &[(LaneKey, LaneState)]);
+    /// The process commits: what becomes of it.
+    fn commit(&self) -> Fate {
+        Fate::Lives
+    }
     /// How long the sink may have nothing to say although it should. Paused time costs nothing.
     fn silence(&self) -> Duration {
         Duration::from_secs(600)
