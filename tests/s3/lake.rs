@@ -1,6 +1,6 @@
 //! A bucket of its own with the sink in front of it, as somebody else sees both.
 
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use aws_sdk_s3::Client;
@@ -53,6 +53,8 @@ impl Life {
 pub(crate) struct Lake {
     pub(crate) client: Client,
     pub(crate) bucket: String,
+    /// Its own folder in the bucket: a bucket of its own would cost SeaweedFS seconds.
+    pub(crate) root: String,
     pub(crate) proxy: Proxy,
     pub(crate) config: S3Sink,
     pub(crate) store: String,
@@ -63,20 +65,20 @@ pub(crate) struct Lake {
 impl Lake {
     /// On SeaweedFS.
     pub(crate) fn new() -> Lake {
+        static BUCKET: OnceLock<String> = OnceLock::new();
         let s3 = stack::s3();
-        Lake::on(&s3.endpoint, (&s3.access_key, &s3.secret_key))
+        Lake::on(&s3.endpoint, (&s3.access_key, &s3.secret_key), BUCKET.get_or_init(|| s3.bucket()))
     }
 
-    pub(crate) fn on(endpoint: &str, keys: (&str, &str)) -> Lake {
+    pub(crate) fn on(endpoint: &str, keys: (&str, &str), bucket: &str) -> Lake {
         let client = Client::new(&stack::aws(endpoint, keys.0, keys.1));
-        let bucket = stack::unique("lake");
-        stack::block_on(client.create_bucket().bucket(&bucket).send()).unwrap();
+        let (bucket, root) = (bucket.to_owned(), stack::unique("lake"));
         Lake {
             client,
             proxy: Proxy::new(endpoint),
             config: S3Sink {
                 bucket: bucket.clone(),
-                prefix: "vpn/dt={yyyy}-{mm}-{dd}/".into(),
+                prefix: format!("{root}/vpn/dt={{yyyy}}-{{mm}}-{{dd}}/"),
                 compression: Compression::Gzip,
                 chunk: units::Size(1 << 20),
                 window: units::Duration(Duration::from_millis(300)),
@@ -84,6 +86,7 @@ impl Lake {
                 kms_key: None,
             },
             bucket,
+            root,
             store: "store-1".into(),
             keys: (keys.0.into(), keys.1.into()),
             life: Arc::default(),
@@ -127,7 +130,7 @@ impl Lake {
     /// All keys, the marker's included.
     pub(crate) fn keys(&self) -> Vec<String> {
         let list = async {
-            let mut pages = self.client.list_objects_v2().bucket(&self.bucket).into_paginator().send();
+            let mut pages = self.client.list_objects_v2().bucket(&self.bucket).prefix(&self.root).into_paginator().send();
             let mut keys = Vec::new();
             while let Some(page) = pages.next().await {
                 keys.extend(page.unwrap().contents().iter().map(|object| object.key().unwrap().to_owned()));
@@ -170,7 +173,7 @@ impl Lake {
 
     /// Uploads that have begun and not ended: key and id.
     pub(crate) fn uploads(&self) -> Vec<(String, String)> {
-        let list = stack::block_on(self.client.list_multipart_uploads().bucket(&self.bucket).send()).unwrap();
+        let list = stack::block_on(self.client.list_multipart_uploads().bucket(&self.bucket).prefix(&self.root).send()).unwrap();
         let names = |upload: &aws_sdk_s3::types::MultipartUpload| {
             (upload.key().unwrap().to_owned(), upload.upload_id().unwrap().to_owned())
         };
