@@ -17,6 +17,8 @@ mod proxy;
 #[path = "stack/mod.rs"]
 mod stack;
 mod support;
+#[path = "s3/trouble.rs"]
+mod trouble;
 
 use lake::Lake;
 
