@@ -3,7 +3,6 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests may panic")]
 
 #[path = "sinks/bench.rs"]
-#[allow(dead_code, reason = "each test binary uses its part")]
 mod bench;
 #[path = "sinks/contract.rs"]
 #[allow(dead_code, reason = "each test binary uses its part")]

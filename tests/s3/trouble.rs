@@ -184,7 +184,7 @@ async fn a_prefix_of_another_checkpoint_store_is_refused() {
     lake.open().map(drop).unwrap();
     assert!(probe().await.unwrap().contains("belongs to this checkpoint"));
     let marker = format!("{}/vpn/_tunnelog/bench.sink.json", lake.root);
-    assert_eq!(lake.keys(), [marker.clone()]);
+    assert_eq!(lake.keys(), std::slice::from_ref(&marker));
     lake.store = "store-2".into();
     let error = lake.open().map(drop).unwrap_err();
     for word in ["another checkpoint store", "pipeline `bench`", "new `prefix`", &marker] {

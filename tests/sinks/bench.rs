@@ -1,6 +1,8 @@
 //! A bench for one sink: the real dispatcher makes its batches, the test decides when what happens. One thread,
 //! no clock of its own; run it under paused time, so that a sink's pauses cost nothing.
 
+#![allow(dead_code, reason = "each test binary uses its part")]
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
