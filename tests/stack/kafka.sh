@@ -7,9 +7,9 @@ set -euo pipefail
 folder=$1 jars=$2 user=$3 password=$4
 cd "$folder"
 
-# Small and quick to start: one compiler tier, one collector thread.
-java=(java -Xms64m -Xmx384m -XX:+UseSerialGC -XX:TieredStopAtLevel=1 -Dorg.slf4j.simpleLogger.defaultLogLevel=warn
-    -cp "$jars/*")
+# Small and quick to start: one compiler tier, one collector thread. Java does not look at TMPDIR by itself.
+java=(java -Xms64m -Xmx384m -XX:+UseSerialGC -XX:TieredStopAtLevel=1 -XX:-UsePerfData "-Djava.io.tmpdir=$folder/tmp"
+    -Dorg.slf4j.simpleLogger.defaultLogLevel=warn -cp "$jars/*")
 
 # certificate NAME SUBJECT ARGUMENT...: NAME.key, and NAME.pem signed as the arguments say.
 certificate() {

@@ -10,6 +10,10 @@ folder=$1
 shift
 part=
 
+# What a part puts aside (SeaweedFS its logs, Java its unpacked libraries) goes with the folder too.
+mkdir -p "$folder/tmp"
+export TMPDIR=$folder/tmp
+
 # The holder may be gone when an answer is written, and Ctrl-C in a terminal must not end this before the part.
 # Handlers, not '': what is ignored would stay ignored in the part.
 trap : INT TERM HUP PIPE

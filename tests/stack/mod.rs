@@ -30,6 +30,7 @@
 //! All of it is plain blocking calls, for tests with and without a runtime. Never changes this process's environment.
 
 #![allow(dead_code, unused_imports, reason = "each test binary uses its part")]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests may panic")]
 
 #[cfg(feature = "kafka")]
 mod kafka;
@@ -46,10 +47,10 @@ use aws_sdk_sts::config::{Credentials, SharedCredentialsProvider};
 
 #[cfg(feature = "kafka")]
 pub(crate) use self::kafka::{Kafka, KafkaBroker, kafka, secure_kafka};
-pub(crate) use self::kinesis::{KinesisLocal, kinesis};
+pub(crate) use self::kinesis::{KinesisLocal, active, kinesis};
 pub(crate) use self::moto::{Moto, moto};
-pub(crate) use self::process::{Part, free_port};
-pub(crate) use self::s3::{S3, s3};
+pub(crate) use self::process::{Part, folder, free_port};
+pub(crate) use self::s3::{READER, S3, s3};
 
 /// The Region that all parts are in.
 pub(crate) const REGION: &str = "us-east-1";

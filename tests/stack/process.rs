@@ -102,10 +102,6 @@ impl Part {
         part
     }
 
-    pub(crate) fn folder(&self) -> &Path {
-        &self.folder
-    }
-
     /// Starts a stopped part again: same command, same folder.
     pub(crate) fn restart(&mut self) {
         self.tell("start");
@@ -121,7 +117,8 @@ impl Part {
         self.tell("kill");
     }
 
-    fn alive(&mut self) -> bool {
+    /// Whether it runs.
+    pub(crate) fn alive(&mut self) -> bool {
         self.tell("alive") == "done"
     }
 
@@ -154,10 +151,14 @@ impl Part {
         }
     }
 
+    /// What it wrote on standard output and standard error.
+    pub(crate) fn log(&self) -> String {
+        String::from_utf8_lossy(&std::fs::read(self.folder.join("log")).unwrap_or_default()).into_owned()
+    }
+
     /// The end of its log.
-    pub(crate) fn tail(&self) -> String {
-        let log = std::fs::read(self.folder.join("log")).unwrap_or_default();
-        let log = String::from_utf8_lossy(&log);
+    fn tail(&self) -> String {
+        let log = self.log();
         let lines: Vec<&str> = log.lines().collect();
         lines[lines.len().saturating_sub(TAIL_LINES)..].join("\n")
     }
