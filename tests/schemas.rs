@@ -176,7 +176,7 @@ fn the_dead_letters_that_the_program_writes_fit_the_schema() {
         data: bytes::Bytes::new(),
     };
     let shard = ShardId { source: "a".into(), stream: "b".into(), stream_created: "1".into(), shard: "0".into() };
-    let record = Record { position: Position::from(1), arrival: Some(Millis(0)), data: "x".into() };
+    let record = Record::new(Position::from(1), Some(Millis(0)), "x".into());
     let of_record = DeadLetter::of_record(&shard, &record, "not_json", "no JSON");
     let event = DeadLetterEvent {
         time: Millis(0),

@@ -5,6 +5,8 @@
 mod check;
 mod decode;
 mod interrupt;
+mod place;
+mod refused;
 mod run;
 mod schema;
 pub mod simulate;

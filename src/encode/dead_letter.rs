@@ -168,7 +168,7 @@ impl DeadLetter {
             id: Self::id_of_item(sink, item.id, bytes),
             reason: reason.into(),
             detail: detail.into(),
-            observed: None,
+            observed: record.arrival,
             origin: Some(DeadLetterOrigin::of(&lane.shard, record.position)),
             sink: Some(sink.to_owned()),
             event_id: Some(item.id),
@@ -251,11 +251,11 @@ mod tests {
     }
 
     fn letter(data: &'static [u8]) -> DeadLetter {
-        let record = Record {
-            position: Position::parse("49673895273895273895273895273895273895273895273895273890").unwrap(),
-            arrival: Some(Millis(1_762_580_431_102)),
-            data: Bytes::from_static(data),
-        };
+        let record = Record::new(
+            Position::parse("49673895273895273895273895273895273895273895273895273890").unwrap(),
+            Some(Millis(1_762_580_431_102)),
+            Bytes::from_static(data),
+        );
         DeadLetter::of_record(&shard(), &record, "truncated_gzip", "the gzip data ends early")
     }
 
@@ -281,6 +281,8 @@ mod tests {
         let lane = LaneKey { pipeline: "siem".into(), shard: shard(), sink: "kafka".into() };
         let record = RecordInfo {
             position: Position::from(7),
+            arrival: Some(Millis(1_762_580_431_102)),
+            bytes: 100,
             done: true,
             account: Some("123456789012".into()),
             region: None,
@@ -302,7 +304,7 @@ mod tests {
         letter(b"{}\n").encode(&mut out);
         let text = String::from_utf8(out).unwrap();
         let expected = r#"{"schema":"tunnelog.dead-letter/1","id":"ID","reason":"too_large","detail":"above 1 MiB",
-"origin":{"source":"main","stream":"vpn-logs","shard":"shardId-000000000000","sequence":"7"},"sink":"siem",
+"observed":"2025-11-08T05:40:31.102Z","origin":{"source":"main","stream":"vpn-logs","shard":"shardId-000000000000","sequence":"7"},"sink":"siem",
 "event_id":"00000000000000000000000000000001","event":{"time":"2025-11-08T05:40:31.102Z","kind":"ike",
 "action":"rekey","severity":"info","account":"123456789012","connection":"vpn-0a1b2c3d4e5f60718",
 "tunnel":"203.0.113.17","log_stream":"stream"},"size":3,"data":"e30K"}"#;

@@ -14,7 +14,9 @@ use crate::enrich::file::FileInventory;
 use crate::enrich::overlay::Overlay;
 use crate::enrich::{Answers, Inventory, Snapshot, join};
 use crate::route::Filter;
-use crate::sink::rejects::{MemoryRejects, SharedRejects};
+#[cfg(feature = "aws")]
+use crate::sink::rejects::S3Rejects;
+use crate::sink::rejects::{FileRejects, SharedRejects};
 use crate::sink::{Context, Sink, console, file};
 use crate::source::replay::{OnRead, ReplaySource};
 use crate::source::simulate::{Fleet, SimulateSource};
@@ -69,10 +71,12 @@ pub async fn assemble(loaded: &Loaded, inputs: &Inputs, health: Health) -> Resul
     let rejects = rejects(loaded).await?;
     let store_id: Arc<str> = store.id().into();
     let (plans, sinks) = sinks(loaded, &store_id, &rejects).await?;
+    let max_record_bytes = usize::try_from(pipeline.limits.record.0).unwrap_or(usize::MAX);
+    let names = sinks.iter().map(|(name, _)| Arc::clone(name)).collect();
     Ok(Parts {
         name: loaded.name.as_str().into(),
         sources: sources(loaded, inputs).await?,
-        core: Arc::new(Core::new(usize::try_from(pipeline.limits.record.0).unwrap_or(usize::MAX), plans)),
+        core: Arc::new(Core::new(max_record_bytes, plans).with_names(names)),
         inventory,
         sinks,
         store: Box::new(store),
@@ -127,9 +131,16 @@ async fn source(loaded: &Loaded, name: &str, config: &types::Source) -> Result<B
 type NamedSinks = Vec<(Arc<str>, Box<dyn Sink>)>;
 
 /// Where the sinks' rejects go: beside the dead letters of what could not be read.
+#[cfg_attr(not(feature = "aws"), expect(clippy::unused_async, reason = "the same shape as with it"))]
 async fn rejects(loaded: &Loaded) -> Result<SharedRejects, AssembleError> {
-    let _ = loaded;
-    Ok(Arc::new(MemoryRejects::default()))
+    #[cfg(feature = "aws")]
+    if let Some(letters) = &loaded.pipeline.dead_letters
+        && let Some(s3) = &letters.s3
+    {
+        let rejects = S3Rejects::connect(s3, letters.aws.as_ref()).await;
+        return Ok(Arc::new(rejects.map_err(|error| AssembleError(format!("dead letters: {error}")))?));
+    }
+    Ok(Arc::new(FileRejects::new(loaded.rejected_file())))
 }
 
 async fn sinks(
@@ -193,7 +204,7 @@ async fn sink(context: Context, config: &types::Sink, schema: Option<&'static st
 }
 
 /// Where records go that cannot be read: a lane like any other.
-#[cfg_attr(not(feature = "aws"), expect(clippy::unused_async, reason = "the same shape as with it"))]
+#[cfg_attr(not(feature = "aws"), expect(unused_variables, clippy::unused_async, reason = "the same shape as with it"))]
 async fn dead_letters(loaded: &Loaded, store: &Arc<str>, rejects: &SharedRejects) -> Result<Box<dyn Sink>, String> {
     #[cfg(feature = "aws")]
     if let Some(letters) = &loaded.pipeline.dead_letters
