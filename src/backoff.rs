@@ -24,6 +24,19 @@ impl Backoff {
         Backoff { pause: FIRST, jitter: ChaCha8Rng::seed_from_u64(seed) }
     }
 
+    /// All is well again: the next failure begins with the first pause.
+    #[cfg(feature = "aws")]
+    pub(crate) fn reset(&mut self) {
+        self.pause = FIRST;
+    }
+
+    /// The next pause, of at most `longest`.
+    #[cfg(feature = "aws")]
+    pub(crate) fn next_within(&mut self, longest: Duration) -> Duration {
+        self.pause = self.pause.min(longest);
+        self.next()
+    }
+
     /// The next pause.
     pub(crate) fn next(&mut self) -> Duration {
         let full = self.pause;

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use aws_sdk_sts::config::http::HttpResponse;
-use aws_sdk_sts::error::{DisplayErrorContext, ProvideErrorMetadata, SdkError};
+use aws_sdk_sts::error::{ProvideErrorMetadata, SdkError};
 
 /// What kind of failure it is; decides whether another try helps.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -66,8 +66,21 @@ pub struct AwsError {
     text: String,
 }
 
+impl AwsError {
+    /// An answer that is not what the service's model promises.
+    pub fn malformed(operation: &str, place: &Place, what: &str) -> AwsError {
+        let text =
+            format!("{operation} on {place} was answered strangely: {what}; check that its endpoint is the service");
+        AwsError { class: Class::Unavailable, code: None, text }
+    }
+}
+
 /// Longest text of a service that is repeated: some answer with pages.
 const LONGEST_TEXT: usize = 400;
+
+fn shorten(said: &str) -> String {
+    said.chars().filter(|character| !character.is_control()).take(LONGEST_TEXT).collect()
+}
 
 /// What went wrong with `operation` (as in an IAM policy: `kinesis:GetRecords`) on `place`.
 pub fn explain<E>(error: &SdkError<E, HttpResponse>, operation: &str, place: &Place) -> AwsError
@@ -81,22 +94,56 @@ where
             (class, code, service.err().message().unwrap_or_default().to_owned())
         }
         other => {
-            let said = DisplayErrorContext(other).to_string();
+            let said = causes(other);
             // No credentials were found or a role could not be taken on: the request was never sent.
             let credentials = matches!(other, SdkError::DispatchFailure(failure) if failure.is_other())
                 || said.contains("redentials");
             (if credentials { Class::Credentials } else { Class::Unavailable }, None, said)
         }
     };
-    let shown: String = said.chars().filter(|character| !character.is_control()).take(LONGEST_TEXT).collect();
+    if let SdkError::ResponseError(_) = error {
+        return AwsError::malformed(operation, place, &shorten(&said));
+    }
+    let shown = shorten(&said);
     let code_shown = code.as_deref().unwrap_or_default();
     let why = [code_shown, &shown].into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(": ");
     let remedy = remedy(class, operation, place);
     AwsError { class, code, text: format!("{operation} on {place} failed: {why}; {remedy}") }
 }
 
+/// What says nothing: layers of the SDK that name the next one.
+const LAYERS: [&str; 9] = [
+    "dispatch failure",
+    "failed to construct request",
+    "io error",
+    "other",
+    "request has timed out",
+    "response error",
+    "service error",
+    "unhandled error",
+    "an error occurred while loading credentials",
+];
+
+/// The causes of a request that got no answer, outermost first: what each layer says beyond the others.
+fn causes(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut parts: Vec<String> = Vec::new();
+    let mut cause = Some(error);
+    while let Some(error) = cause {
+        cause = error.source();
+        let said = error.to_string();
+        let is_layer = LAYERS.contains(&said.as_str()) || said.starts_with("client error (");
+        // The innermost is kept whatever it is: some text is better than none.
+        if (is_layer && (cause.is_some() || !parts.is_empty())) || parts.iter().any(|part| part.contains(&said)) {
+            continue;
+        }
+        parts.retain(|part| !said.contains(part.as_str()));
+        parts.push(said);
+    }
+    parts.join(": ")
+}
+
 /// Codes are stable words of the services' models; a status decides where a code is unknown.
-fn class_of(code: &str, status: u16) -> Class {
+pub(crate) fn class_of(code: &str, status: u16) -> Class {
     match code {
         "KMSThrottlingException" => Class::Throttled,
         _ if code.starts_with("KMS") || code.starts_with("KmsInvalid") || code == "InvalidKMSResourceException" => {
@@ -131,6 +178,13 @@ fn class_of(code: &str, status: u16) -> Class {
         | "InternalError"
         | "ServiceUnavailable"
         | "ServiceUnavailableException" => Class::Unavailable,
+        "InvalidArgumentException"
+        | "InvalidSourceException"
+        | "ValidationException"
+        | "ValidationError"
+        | "SerializationException"
+        | "UnknownOperationException"
+        | "InvalidAction" => Class::Invalid,
         _ if status == 429 => Class::Throttled,
         _ if status == 401 || status == 403 => Class::Denied,
         _ if status == 404 || status == 301 => Class::Missing,
@@ -160,3 +214,7 @@ fn remedy(class: Class, operation: &str, place: &Place) -> String {
         Class::Invalid => "correct this part of the pipeline file".into(),
     }
 }
+
+#[cfg(test)]
+#[path = "error_tests.rs"]
+mod tests;
