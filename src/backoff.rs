@@ -41,8 +41,12 @@ impl Backoff {
     pub(crate) fn next(&mut self) -> Duration {
         let full = self.pause;
         self.pause = (full * 2).min(LONGEST);
-        let share = f64::from(self.jitter.next_u32()) / f64::from(u32::MAX);
-        full.mul_f64(0.5 + share / 2.0)
+        full.mul_f64(self.share())
+    }
+
+    /// The jitter alone: 0.5 to 1.
+    pub(crate) fn share(&mut self) -> f64 {
+        0.5 + f64::from(self.jitter.next_u32()) / f64::from(u32::MAX) / 2.0
     }
 }
 
