@@ -16,9 +16,12 @@ use std::path::Path;
 
 use picky::Then;
 use tokio_util::sync::CancellationToken;
+use tunnelog::config::types::{Compression, FileSink};
+use tunnelog::config::units::Size;
 use tunnelog::encode::DeadLetter;
 use tunnelog::event::EventId;
 use tunnelog::pipeline::run;
+use tunnelog::sink::rejects::{FileRejects, Rejects as _};
 use world::{Manner, RUN, World, until};
 
 /// The letters of a file, whose last line may be in the making, or torn by a kill.
@@ -228,4 +231,43 @@ async fn a_process_killed_between_keeping_and_settling_keeps_the_letter_again_an
         let same: Vec<&DeadLetter> = letters.iter().filter(|other| other.id == letter.id).collect();
         assert!(same.len() > 1 && same.iter().all(|other| *other == letter), "it came again, the same");
     }
+}
+
+/// A letter is data: neither its bytes nor what the destination said of them is for the log. A process of its own,
+/// since which log lines are wanted is one state for all threads.
+#[tokio::test]
+async fn the_log_names_sink_reason_and_place_and_no_part_of_a_letter() {
+    if let Some(folder) = std::env::var_os(CHILD) {
+        let subscriber = tracing_subscriber::fmt().with_ansi(false).with_max_level(tracing::Level::TRACE);
+        subscriber.with_writer(std::io::stderr).init();
+        let mut world = World::new();
+        world.folder = tempfile::tempdir_in(&folder).unwrap();
+        std::fs::create_dir_all(world.rejected()).unwrap();
+        let letters = [letter_of(b"HIDDEN")];
+        let file = FileSink { path: world.rejected(), compression: Compression::None, rotate: Size::mib(1) };
+        let rejects = FileRejects::new(file);
+        let keeping = rejects.keep(&letters);
+        tokio::pin!(keeping);
+        // One try at the least, within which the place is a folder.
+        let tried = tokio::time::timeout(std::time::Duration::from_secs(2), &mut keeping).await;
+        assert!(tried.is_err(), "a folder is in the way");
+        std::fs::remove_dir(world.rejected()).unwrap();
+        return keeping.await;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let mut command = std::process::Command::new(std::env::current_exe().unwrap());
+    command.args(["--exact", "the_log_names_sink_reason_and_place_and_no_part_of_a_letter"]).env(CHILD, folder.path());
+    let log = support::program::finish(command).expect(0).err();
+    for part in ["cannot be kept", "Is a directory", "refused events for good", "siem", "too_odd", "p.rejected.ndjson"]
+    {
+        assert!(log.contains(part), "`{part}` is missing in {log}");
+    }
+    assert!(!log.contains("HIDDEN") && !log.contains("SElEREVO") && !log.contains("DETAIL"), "{log}");
+}
+
+fn letter_of(data: &'static [u8]) -> DeadLetter {
+    let id = DeadLetter::id_of_item("siem", EventId(1), data);
+    let text = serde_json::json!({"schema": "tunnelog.dead-letter/1", "id": id, "reason": "too_odd",
+        "detail": "DETAIL", "sink": "siem", "size": data.len(), "data": ""});
+    DeadLetter { data: data.into(), ..serde_json::from_value(text).unwrap() }
 }

@@ -169,45 +169,6 @@ mod tests {
         assert_eq!(kept(&path), [1]);
     }
 
-    /// A letter is data: neither its bytes nor what the destination said of them is for the log.
-    #[tokio::test]
-    async fn the_log_names_sink_reason_and_place_and_no_part_of_a_letter() {
-        let written = Arc::new(std::sync::Mutex::new(Vec::new()));
-        let out = Arc::clone(&written);
-        let writer = move || Shared(Arc::clone(&out));
-        let subscriber = tracing_subscriber::fmt().with_writer(writer).with_max_level(tracing::Level::TRACE).finish();
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("x.rejected.ndjson");
-        std::fs::create_dir(&path).unwrap();
-        let _guard = tracing::subscriber::set_default(subscriber);
-        let letters = [DeadLetter { detail: "HIDDEN".into(), data: "HIDDEN".into(), ..letter(1) }];
-        let rejects = rejects(&path);
-        let log = || String::from_utf8(written.lock().unwrap().clone()).unwrap();
-        let mending = async {
-            while !log().contains("cannot be kept") {
-                tokio::time::sleep(std::time::Duration::from_millis(1)).await;
-            }
-            std::fs::remove_dir(&path).unwrap();
-        };
-        tokio::join!(rejects.keep(&letters), mending);
-        let log = log();
-        assert!(log.contains("refused events for good") && log.contains("siem") && log.contains("too_large"), "{log}");
-        assert!(log.contains("x.rejected.ndjson") && !log.contains("HIDDEN") && !log.contains("SElEREVO"), "{log}");
-    }
-
-    struct Shared(Arc<std::sync::Mutex<Vec<u8>>>);
-
-    impl std::io::Write for Shared {
-        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-            self.0.lock().unwrap().extend_from_slice(bytes);
-            Ok(bytes.len())
-        }
-
-        fn flush(&mut self) -> std::io::Result<()> {
-            Ok(())
-        }
-    }
-
     #[tokio::test]
     async fn another_process_does_not_write_between() {
         let folder = tempfile::tempdir().unwrap();
