@@ -95,7 +95,7 @@ async fn tls_that_does_not_fit_is_named() {
     let unknown = KafkaSink { tls: Some(Tls::default()), ..config(&broker.tls, &topic) };
     check_refused(&unknown, &[&broker.tls, "certificate verify failed", "`tls.ca`"]).await;
     let plain_port = KafkaSink { tls: tls(broker), ..config(&broker.plain, &topic) };
-    check_refused(&plain_port, &[&broker.plain, "check that the port speaks TLS"]).await;
+    check_refused(&plain_port, &[&broker.plain, "PLAINTEXT broker listener?", "whether the port wants `tls`"]).await;
     let tls_port = config(&broker.tls, &topic);
     check_refused(&tls_port, &[&broker.tls, "whether the port wants `tls` or `sasl`"]).await;
     let missing = Tls { ca: Some("no-such.pem".into()), ..Tls::default() };

@@ -2,6 +2,7 @@
 //!
 //! Under paused time for sinks without a network, on real time for the others (a multi-threaded runtime: see
 //! [`Destination`]).
+#![allow(dead_code, reason = "each test binary uses its part")]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;

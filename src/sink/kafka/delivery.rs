@@ -98,6 +98,8 @@ pub(super) struct Kafka {
     partly_at: Option<Instant>,
     full_until: Option<Instant>,
     down: bool,
+    /// A topic that failed: the next producer must reach it before anything is sent.
+    wanted_topic: Option<String>,
     /// New producers since the last delivery.
     barren: u32,
     backoff: Backoff,
@@ -123,6 +125,7 @@ impl Kafka {
             partly_at: None,
             full_until: None,
             down: false,
+            wanted_topic: None,
             barren: 0,
             backoff: Backoff::new(SEED),
         }
@@ -187,6 +190,9 @@ impl Kafka {
                     if let Some((_, id)) = alone {
                         self.suspects.remove(&id);
                     }
+                    // The broker answers as it should: no reason to wait before the next.
+                    self.barren = 0;
+                    self.backoff = Backoff::new(SEED);
                     self.refuse(*ticket, *code);
                 }
                 Class::Reject(reason) => {
@@ -276,7 +282,8 @@ impl Kafka {
             Line::Opening(_) | Line::Closed => None,
         };
         let settings = Arc::clone(&self.settings);
-        let topic = topic.or_else(|| settings.topic.fixed().map(str::to_owned));
+        self.wanted_topic = topic.or(self.wanted_topic.take());
+        let topic = self.wanted_topic.clone().or_else(|| settings.topic.fixed().map(str::to_owned));
         self.line = Line::Opening(Box::pin(async move {
             if let Some(old) = old {
                 drop_aside(old).await;
@@ -288,7 +295,10 @@ impl Kafka {
 
     fn opened(&mut self, outcome: Result<Producer, String>) {
         match outcome {
-            Ok(producer) => self.line = Line::Up { producer, sent: 0, since: Instant::now() },
+            Ok(producer) => {
+                self.wanted_topic = None;
+                self.line = Line::Up { producer, sent: 0, since: Instant::now() };
+            }
             Err(reason) => {
                 self.goes_down(reason);
                 self.renew(None);

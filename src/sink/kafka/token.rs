@@ -49,3 +49,40 @@ impl Tokens {
         self.runtime.block_on(self.make())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests may panic")]
+    use aws_config::BehaviorVersion;
+    use aws_sdk_sts::config::Credentials;
+    use base64::Engine as _;
+    use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+
+    use super::*;
+
+    fn config(region: Option<Region>) -> SdkConfig {
+        let credentials = Credentials::new("AKIDEXAMPLE", "SECRET", None, None, "test");
+        SdkConfig::builder()
+            .behavior_version(BehaviorVersion::latest())
+            .region(region)
+            .credentials_provider(SharedCredentialsProvider::new(credentials))
+            .build()
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_token_is_a_signed_question_for_the_clusters_region() {
+        let tokens = Tokens::new(&config(Some(Region::from_static("ap-northeast-2")))).unwrap();
+        // librdkafka asks from a thread that is not the runtime's.
+        let made = std::thread::scope(|scope| scope.spawn(|| tokens.make_blocking()).join().unwrap()).unwrap();
+        let url = String::from_utf8(URL_SAFE_NO_PAD.decode(&made.token).unwrap()).unwrap();
+        assert!(url.starts_with("https://kafka.ap-northeast-2.amazonaws.com/?Action=kafka-cluster%3AConnect"), "{url}");
+        assert!(url.contains("X-Amz-Signature=") && url.contains("AKIDEXAMPLE") && !url.contains("SECRET"), "{url}");
+        assert!(made.lifetime_ms > 0);
+    }
+
+    #[tokio::test]
+    async fn without_a_region_the_remedy_is_named() {
+        let error = Tokens::new(&config(None)).err().unwrap();
+        assert!(error.contains("set `aws.region`"), "{error}");
+    }
+}
