@@ -93,17 +93,20 @@ where
             let class = class_of(code.as_deref().unwrap_or_default(), service.raw().status().as_u16());
             (class, code, service.err().message().unwrap_or_default().to_owned())
         }
+        // A proxy, a load balancer or another service says something that is none of this service's answers.
+        SdkError::ResponseError(response) => {
+            let status = response.raw().status();
+            if status.is_success() {
+                return AwsError::malformed(operation, place, &shorten(&causes(error)));
+            }
+            (class_of("", status.as_u16()), None, format!("HTTP status {}", status.as_u16()))
+        }
         other => {
-            let said = causes(other);
             // No credentials were found or a role could not be taken on: the request was never sent.
-            let credentials = matches!(other, SdkError::DispatchFailure(failure) if failure.is_other())
-                || said.contains("redentials");
-            (if credentials { Class::Credentials } else { Class::Unavailable }, None, said)
+            let class = if is_about_credentials(other) { Class::Credentials } else { Class::Unavailable };
+            (class, None, causes(other))
         }
     };
-    if let SdkError::ResponseError(_) = error {
-        return AwsError::malformed(operation, place, &shorten(&said));
-    }
     let shown = shorten(&said);
     let code_shown = code.as_deref().unwrap_or_default();
     let why = [code_shown, &shown].into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(": ");
@@ -123,6 +126,15 @@ const LAYERS: [&str; 9] = [
     "unhandled error",
     "an error occurred while loading credentials",
 ];
+
+/// The SDK has no class for it: the words of its credentials' errors must do.
+fn is_about_credentials(error: &(dyn std::error::Error + 'static)) -> bool {
+    let mut causes = std::iter::successors(Some(error), |error| error.source());
+    causes.any(|cause| {
+        let said = cause.to_string();
+        said.contains("redential") || said.contains("identity")
+    })
+}
 
 /// The causes of a request that got no answer, outermost first: what each layer says beyond the others.
 fn causes(error: &(dyn std::error::Error + 'static)) -> String {

@@ -9,58 +9,59 @@ use aws_sdk_firehose::config::{Credentials, SharedCredentialsProvider};
 
 use super::*;
 
+const CODES: &[(Class, &[&str])] = &[
+    (
+        Class::Throttled,
+        &[
+            "ProvisionedThroughputExceededException",
+            "LimitExceededException",
+            "ThrottlingException",
+            "Throttling",
+            "RequestLimitExceeded",
+            "SlowDown",
+            "KMSThrottlingException",
+        ],
+    ),
+    (
+        Class::Unavailable,
+        &["InternalFailure", "InternalError", "ServiceUnavailable", "ServiceUnavailableException", "RequestTimeout"],
+    ),
+    (
+        Class::Credentials,
+        &[
+            "ExpiredToken",
+            "ExpiredTokenException",
+            "InvalidClientTokenId",
+            "UnrecognizedClientException",
+            "InvalidAccessKeyId",
+            "SignatureDoesNotMatch",
+            "InvalidSignatureException",
+            "MissingAuthenticationTokenException",
+            "RequestTimeTooSkewed",
+        ],
+    ),
+    (Class::Denied, &["AccessDenied", "AccessDeniedException", "UnauthorizedOperation", "NotAuthorized"]),
+    (Class::Missing, &["ResourceNotFoundException", "NoSuchBucket", "NoSuchKey", "PermanentRedirect"]),
+    (
+        Class::Kms,
+        &[
+            "KMSAccessDeniedException",
+            "KMSDisabledException",
+            "KMSInvalidStateException",
+            "KMSNotFoundException",
+            "KMSOptInRequired",
+            "InvalidKMSResourceException",
+        ],
+    ),
+    (
+        Class::Invalid,
+        &["InvalidArgumentException", "ValidationException", "SerializationException", "InvalidSourceException"],
+    ),
+];
+
 #[test]
 fn codes_have_their_class_whatever_the_status() {
-    let cases: &[(Class, &[&str])] = &[
-        (
-            Class::Throttled,
-            &[
-                "ProvisionedThroughputExceededException",
-                "LimitExceededException",
-                "ThrottlingException",
-                "Throttling",
-                "RequestLimitExceeded",
-                "SlowDown",
-                "KMSThrottlingException",
-            ],
-        ),
-        (
-            Class::Unavailable,
-            &["InternalFailure", "InternalError", "ServiceUnavailable", "ServiceUnavailableException", "RequestTimeout"],
-        ),
-        (
-            Class::Credentials,
-            &[
-                "ExpiredToken",
-                "ExpiredTokenException",
-                "InvalidClientTokenId",
-                "UnrecognizedClientException",
-                "InvalidAccessKeyId",
-                "SignatureDoesNotMatch",
-                "InvalidSignatureException",
-                "MissingAuthenticationTokenException",
-                "RequestTimeTooSkewed",
-            ],
-        ),
-        (Class::Denied, &["AccessDenied", "AccessDeniedException", "UnauthorizedOperation", "NotAuthorized"]),
-        (Class::Missing, &["ResourceNotFoundException", "NoSuchBucket", "NoSuchKey", "PermanentRedirect"]),
-        (
-            Class::Kms,
-            &[
-                "KMSAccessDeniedException",
-                "KMSDisabledException",
-                "KMSInvalidStateException",
-                "KMSNotFoundException",
-                "KMSOptInRequired",
-                "InvalidKMSResourceException",
-            ],
-        ),
-        (
-            Class::Invalid,
-            &["InvalidArgumentException", "ValidationException", "SerializationException", "InvalidSourceException"],
-        ),
-    ];
-    for (class, codes) in cases {
+    for (class, codes) in CODES {
         for code in *codes {
             for status in [200, 400, 500] {
                 assert_eq!(class_of(code, status), *class, "{code} with {status}");
@@ -154,7 +155,10 @@ async fn an_answer_is_told_with_what_to_do() {
     assert_eq!(class, Class::Denied);
     let (class, text) = answered(503, "").await;
     assert_eq!(class, Class::Unavailable);
-    assert!(text.starts_with(&format!("{AT} failed: ")), "{text}");
+    assert!(text.starts_with(&format!("{AT} failed: HTTP status 503; check that `aws.endpoint`")), "{text}");
+    let (class, text) = answered(403, "<html>proxy</html>").await;
+    assert_eq!(class, Class::Denied);
+    assert!(text.starts_with(&format!("{AT} failed: HTTP status 403; allow")), "{text}");
 }
 
 #[tokio::test]
@@ -192,13 +196,9 @@ async fn a_connection_that_ends_without_an_answer_is_told_in_a_line() {
 
 #[tokio::test]
 async fn missing_credentials_are_told_in_a_line() {
-    // A process that is not there stands for every provider that has nothing.
-    let file = tempfile::NamedTempFile::new().unwrap();
-    std::fs::write(file.path(), "[default]\ncredential_process = /nowhere/nothing\n").unwrap();
-    let files = aws_config::profile::profile_file::ProfileFiles::builder()
-        .with_file(aws_config::profile::profile_file::ProfileFileKind::Config, file.path())
-        .build();
-    let provider = aws_config::profile::ProfileFileCredentialsProvider::builder().profile_files(files).build();
+    // A profile that no machine has.
+    let provider =
+        aws_config::profile::ProfileFileCredentialsProvider::builder().profile_name("tunnelog-test-nobody").build();
     let endpoint = "http://127.0.0.1:9";
     let config = config(endpoint).credentials_provider(SharedCredentialsProvider::new(provider));
     let (class, text) = explained(config, endpoint).await;

@@ -62,8 +62,7 @@ async fn every_event_of_a_fleet_arrives_in_the_bucket() {
     let destination = Firehose::before(server, &delivery.stream, Pack::Auto);
     let report = deliver(&destination, folder.path()).await;
 
-    let wanted: BTreeSet<Vec<u8>> =
-        expected(&mut fleet(), &with_origin()).await.into_values().flatten().collect();
+    let wanted: BTreeSet<Vec<u8>> = expected(&mut fleet(), &with_origin()).await.into_values().flatten().collect();
     let got = delivery.read_back();
     assert!(report.finished && wanted.len() > 100, "{} events", wanted.len());
     // Byte by byte the same lines, some of them twice since an answer was lost.

@@ -20,8 +20,7 @@ impl Delivery {
         let config = stack::aws(&stack::moto().endpoint, "any", "key");
         let name = stack::unique("vpn");
         let s3 = aws_sdk_s3::config::Builder::from(&config).force_path_style(true).build();
-        let delivery =
-            Delivery { stream: name.clone(), bucket: name, s3: aws_sdk_s3::Client::from_conf(s3) };
+        let delivery = Delivery { stream: name.clone(), bucket: name, s3: aws_sdk_s3::Client::from_conf(s3) };
         let firehose = aws_sdk_firehose::Client::new(&config);
         let to = ExtendedS3DestinationConfiguration::builder()
             .role_arn("arn:aws:iam::123456789012:role/firehose")
@@ -76,7 +75,8 @@ async fn a_stream_is_reached_without_anything_between() {
     let mut server = Server::start();
     server.endpoint = stack::moto().endpoint.clone();
     let stream = delivery.stream.clone();
-    let destination = Firehose::before(server, &stream, Pack::Auto).reading_back(Box::new(move || delivery.read_back()));
+    let destination =
+        Firehose::before(server, &stream, Pack::Auto).reading_back(Box::new(move || delivery.read_back()));
     contract::everything_is_delivered_and_settled_in_order(&destination).await;
 }
 

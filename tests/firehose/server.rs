@@ -129,8 +129,7 @@ fn serve(connection: &TcpStream, state: &Mutex<State>) {
 }
 
 fn read(reader: &mut BufReader<&TcpStream>) -> Option<Request> {
-    let mut request =
-        Request { target: String::new(), authorization: String::new(), body: Value::Null, length: 0 };
+    let mut request = Request { target: String::new(), authorization: String::new(), body: Value::Null, length: 0 };
     let mut line = String::new();
     reader.read_line(&mut line).ok().filter(|count| *count > 0)?;
     loop {

@@ -27,7 +27,10 @@ fn check(text: &str, parts: &[&str]) {
 async fn a_stream_that_is_not_there_is_named_at_the_start() {
     let destination = Firehose::new(Pack::Auto);
     destination.server.state().description = Some(Err("ResourceNotFoundException"));
-    let at = format!("firehose:DescribeDeliveryStream on delivery stream `vpn` in us-east-1 at {}", destination.server.endpoint);
+    let at = format!(
+        "firehose:DescribeDeliveryStream on delivery stream `vpn` in us-east-1 at {}",
+        destination.server.endpoint
+    );
     check(&refusal(&destination), &[&at, "ResourceNotFoundException", "create it, or correct the name or the Region"]);
 }
 
@@ -35,7 +38,10 @@ async fn a_stream_that_is_not_there_is_named_at_the_start() {
 async fn who_may_not_write_is_told_at_the_start() {
     let destination = Firehose::new(Pack::Auto);
     destination.server.state().knock = Some("AccessDeniedException");
-    check(&refusal(&destination), &["firehose:PutRecordBatch on delivery stream `vpn`", "allow `firehose:PutRecordBatch`"]);
+    check(
+        &refusal(&destination),
+        &["firehose:PutRecordBatch on delivery stream `vpn`", "allow `firehose:PutRecordBatch`"],
+    );
     destination.server.state().description = Some(Err("AccessDeniedException"));
     check(&refusal(&destination), &["allow `firehose:PutRecordBatch`"]);
 }
@@ -137,4 +143,3 @@ async fn a_sink_that_has_nothing_says_nothing() {
     assert!(word.is_err(), "{:?}", word.map(|word: FromSink| word));
     sink.close().await.unwrap();
 }
-

@@ -73,7 +73,7 @@ struct Reached {
 }
 
 /// What one event a record costs.
-const COST: &str = "each event is billed as 5 KiB, which for events of 600 bytes is 8 times as much";
+const COST: &str = "each event is billed as 5 KiB, which for events of 800 bytes is 6 times as much";
 
 async fn reach(stream: &Stream, pack: Pack) -> Result<Reached, String> {
     let described = match stream.describe().await {

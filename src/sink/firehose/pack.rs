@@ -246,4 +246,71 @@ mod tests {
         let runs: Vec<_> = requests[0][0].runs.iter().map(|run| run.items.clone()).collect();
         assert_eq!(runs, [0..1, 2..3]);
     }
+
+    /// Firehose bills a record as a multiple of this.
+    const BILLED_BYTES: usize = 5 * 1024;
+
+    fn billed(requests: impl IntoIterator<Item = Vec<Parcel>>) -> usize {
+        requests.into_iter().flatten().map(|parcel| parcel.bytes.div_ceil(BILLED_BYTES)).sum()
+    }
+
+    /// The bytes of a fleet's events in our own JSON, with when their record arrived.
+    fn hours(connections: u32, hours: u32) -> Vec<(i64, Vec<usize>)> {
+        use crate::core::{Core, From, Resume, Scratch, SinkPlan, Step};
+        let config = crate::config::types::Simulate { connections, hours, ..Default::default() };
+        let fleet = crate::source::simulate::Fleet::new(&config).unwrap();
+        let format = crate::encode::Format::Json(crate::encode::JsonFormat::new(&Default::default()));
+        let core = Core::new(64 << 20, vec![SinkPlan { format, filter: crate::route::Filter::default() }]);
+        let shard = crate::source::ShardId {
+            source: "main".into(),
+            stream: "vpn".into(),
+            stream_created: "".into(),
+            shard: "0".into(),
+        };
+        let (snapshot, mut scratch) = (crate::enrich::Snapshot::default(), Scratch::default());
+        let bytes_of = |record: crate::source::simulate::SimulatedRecord| {
+            let arrival = record.arrival;
+            let record = crate::source::Record {
+                position: record.position,
+                arrival: Some(arrival),
+                data: record.data,
+                rejected: None,
+            };
+            let mut out = core.output(&[crate::delivery::SinkId(0)]);
+            let from = From { shard: &shard, region: None };
+            let step = core.process(from, &record, Resume::default(), &snapshot, &mut scratch, &mut out);
+            assert!(matches!(step, Step::Done));
+            let lanes = core.piece(out).lanes;
+            let items = lanes.iter().flatten();
+            let sizes =
+                items.flat_map(|lane| (0..lane.encoded.items.len()).map(|item| lane.encoded.bytes_of(item).len()));
+            (arrival.0, sizes.collect())
+        };
+        fleet.records().map(bytes_of).collect()
+    }
+
+    /// Gathered in the fleet's own time, as the sink does it. An event has about 785 bytes, so no packing can save more
+    /// than 5,120 ÷ 785 = 6.5 times; a second's gathering gets five of them here, more in larger fleets.
+    #[test]
+    fn packing_bills_less_than_a_quarter_of_one_event_a_record() {
+        let linger_ms = i64::try_from(super::super::sender::LINGER.as_millis()).unwrap();
+        let (mut packer, mut due, mut packed, mut single, mut least) = (Packer::new(true), None, 0, 0, 0);
+        for (ticket, (arrival, items)) in hours(100, 1).into_iter().enumerate() {
+            if due.is_some_and(|due| due <= arrival) {
+                due = None;
+                packed += billed(std::iter::from_fn(|| packer.request(true)));
+            }
+            for (item, bytes) in items.into_iter().enumerate() {
+                due.get_or_insert(arrival + linger_ms);
+                packer.add(Ticket(ticket as u64), item as u32, bytes);
+                single += bytes.div_ceil(BILLED_BYTES);
+                least += bytes;
+            }
+        }
+        packed += billed(std::iter::from_fn(|| packer.request(true)));
+        let least = least / BILLED_BYTES;
+        println!("billed: {single} one by one, {packed} packed, {least} at least");
+        assert!(packed * 4 < single, "{single} one by one, {packed} packed");
+        assert!(packed * 2 < least * 3, "{packed} packed, {least} at least");
+    }
 }

@@ -26,7 +26,7 @@ use crate::encode::DeadLetter;
 use crate::sink::{Context, FromSink, Sink, Tell};
 
 /// How long items gather before a request is sent that is not full.
-const LINGER: Duration = Duration::from_secs(1);
+pub(super) const LINGER: Duration = Duration::from_secs(1);
 
 /// How often an item is tried alone while nothing else is accepted that would prove the stream good: some seconds of
 /// pauses. Then it is taken for what is wrong.
