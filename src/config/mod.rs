@@ -12,6 +12,7 @@
 mod aws_types;
 mod conditions;
 mod expand;
+mod hide;
 pub mod kafka;
 mod kafka_types;
 mod loaded;

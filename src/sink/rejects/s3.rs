@@ -46,7 +46,7 @@ impl S3Rejects {
 
     /// With settings of the SDK that are loaded already.
     pub fn open(config: &S3Sink, aws: &SdkConfig) -> S3Rejects {
-        let endpoint = aws.endpoint_url().map(str::to_owned);
+        let endpoint = crate::aws::s3_endpoint(aws);
         let settings = aws_sdk_s3::config::Builder::from(aws)
             // Emulators and VPC endpoints have no name for each bucket.
             .force_path_style(endpoint.is_some())

@@ -74,7 +74,7 @@ pub(super) struct Bucket {
 /// The SDK's client, path-style where an endpoint is configured. Tries once: repeating is our business.
 pub(super) fn client(aws: &SdkConfig, tries: RetryConfig) -> Client {
     let config = aws_sdk_s3::config::Builder::from(aws)
-        .force_path_style(aws.endpoint_url().is_some())
+        .force_path_style(crate::aws::s3_endpoint(aws).is_some())
         .retry_config(tries)
         .timeout_config(TimeoutConfig::builder().operation_attempt_timeout(TRY_TIMEOUT).build())
         .build();
@@ -87,7 +87,7 @@ pub(super) fn place(aws: &SdkConfig, name: &str) -> Place {
         what: "bucket",
         name: name.to_owned(),
         region: aws.region().map(ToString::to_string).unwrap_or_default(),
-        endpoint: aws.endpoint_url().map(str::to_owned),
+        endpoint: crate::aws::s3_endpoint(aws),
     }
 }
 
