@@ -30,7 +30,7 @@ use tunnelog::source::Position;
 const PIPELINE: &str = "
 sources:
   main:
-    kinesis: { stream: ${STREAM} }
+    kinesis: { stream: '${STREAM}' }
 sinks:
   topic:
     kafka: { brokers: ['${KAFKA}'], topic: '${TOPIC}' }
@@ -213,7 +213,7 @@ fn a_day_reaches_every_sink_through_a_split_and_a_merge() {
     let (second, third) = rest.split_at(rest.len() / 2);
     world.stream.put(first);
     let mut running = world.start("pipeline.yaml");
-    wait_until("the first events are delivered", || !world.in_topic().is_empty());
+    world.wait_while_it_runs(&mut running, "first events are delivered", || !world.in_topic().is_empty());
     world.stream.split();
     world.stream.put(second);
     world.stream.merge();
@@ -272,7 +272,7 @@ fn kill_9_and_a_restart_lose_nothing_and_repeat_only_what_was_not_remembered() {
         let before = world.in_topic().len();
         let mut running = world.start("pipeline.yaml");
         world.stream.put(part);
-        wait_until("some of it is delivered", || world.in_topic().len() > before + 20);
+        world.wait_while_it_runs(&mut running, "some of it is delivered", || world.in_topic().len() > before + 20);
         running.kill();
         kills.push(remembered(&world));
     }
