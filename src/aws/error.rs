@@ -96,7 +96,7 @@ where
 }
 
 /// Codes are stable words of the services' models; a status decides where a code is unknown.
-fn class_of(code: &str, status: u16) -> Class {
+pub(crate) fn class_of(code: &str, status: u16) -> Class {
     match code {
         "KMSThrottlingException" => Class::Throttled,
         _ if code.starts_with("KMS") || code.starts_with("KmsInvalid") || code == "InvalidKMSResourceException" => {

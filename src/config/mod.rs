@@ -12,12 +12,14 @@
 mod aws_types;
 mod conditions;
 mod expand;
+mod inventory_types;
 mod kafka_types;
 mod loaded;
 mod problem;
 mod schema;
 mod tree;
 mod validate;
+mod validate_ec2;
 mod walk;
 mod yaml;
 

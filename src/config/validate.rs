@@ -142,6 +142,7 @@ impl Check<'_, '_, '_> {
             let message = "`file` and `simulated` are two inventories";
             self.error(&path.key("simulated"), message, &["keep one of the two"]);
         }
+        self.ec2(&path.key("ec2"));
         let files = [("file", self.loaded.enrich_file()), ("overlay", self.loaded.overlay())];
         for (field, resolved) in files {
             if let Some(resolved) = resolved {
@@ -154,6 +155,22 @@ impl Check<'_, '_, '_> {
         if enrich.refresh < Duration::from_secs(1) {
             self.error(&path.key("refresh"), "files would be looked at without a pause", &["at least 1s"]);
         }
+    }
+
+    fn ec2(&mut self, path: &Path) {
+        let enrich = &self.loaded.pipeline.enrich;
+        let Some(ec2) = &enrich.ec2 else { return };
+        if let Some(other) = [("file", enrich.file.is_some()), ("simulated", enrich.simulated.is_some())]
+            .into_iter()
+            .find_map(|(name, set)| set.then_some(name))
+        {
+            self.error(path, format!("`ec2` and `{other}` are two inventories"), &["keep one of the two"]);
+        }
+        super::validate_ec2::ec2(ec2, &mut |fields, index, message, notes| {
+            let path = fields.iter().fold(path.clone(), |path, field| path.key(field));
+            let path = index.map_or(path.clone(), |index| path.index(index));
+            self.error(&path, message, notes);
+        });
     }
 
     fn simulated(&mut self, path: &Path, name: &str) {
@@ -264,10 +281,13 @@ impl Check<'_, '_, '_> {
             }
         }
         let enrich = &self.loaded.pipeline.enrich;
-        let inventory = enrich.file.is_some() || enrich.simulated.is_some() || enrich.overlay.is_some();
+        let inventory =
+            enrich.ec2.is_some() || enrich.file.is_some() || enrich.simulated.is_some() || enrich.overlay.is_some();
         if !condition.tag.is_empty() && !inventory {
-            let notes =
-                ["every event passes such a condition and is counted", "add `enrich` with file, simulated or overlay"];
+            let notes = [
+                "every event passes such a condition and is counted",
+                "add `enrich` with ec2, file, simulated or overlay",
+            ];
             self.add(Level::Warning, path, "no inventory says what tags a connection has".into(), &notes);
         }
         // The columns of an overlay are tags too, and are known only when it is read.
