@@ -188,7 +188,7 @@ impl Client {
     }
 }
 
-#[derive(Deserialize)]
+#[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct AccountsPage {
     accounts: Vec<AccountAnswer>,
@@ -196,7 +196,7 @@ struct AccountsPage {
     next_token: Option<String>,
 }
 
-#[derive(Deserialize)]
+#[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct AccountAnswer {
     id: String,

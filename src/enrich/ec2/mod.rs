@@ -211,6 +211,13 @@ impl Ec2Inventory {
         Ok(())
     }
 
+    /// With `seen`: asks every allowed account, since here are no logs to name them.
+    pub fn allow_all(&mut self) {
+        if matches!(self.accounts, Some(Accounts::Listed(AccountsOf::Seen))) {
+            self.activate(&self.allow.clone());
+        }
+    }
+
     /// The snapshot before the first refresh.
     pub fn snapshot(&mut self) -> Snapshot {
         self.store.snapshot()
@@ -315,10 +322,7 @@ pub async fn probe_with(config: &Ec2, sdk: &SdkConfig) -> Result<String, String>
     let context = Context { folder: nowhere.clone(), ..Context::default() };
     let outcome = async {
         let mut inventory = Ec2Inventory::open(config, context, sdk).await?;
-        let allowed = inventory.allow.clone();
-        if matches!(inventory.accounts, Some(Accounts::Listed(AccountsOf::Seen))) {
-            inventory.activate(&allowed);
-        }
+        inventory.allow_all();
         inventory.refresh_once().await;
         inventory.verdict()
     };
