@@ -23,7 +23,8 @@ STATIC_TRIPLE := $(shell uname -m)-unknown-linux-gnu
 STATIC_BINARY := $(TARGET_DIR)/$(STATIC_TRIPLE)/release/tunnelog
 IMAGE_CONTEXT := $(TARGET_DIR)/image
 
-.PHONY: help demo test check fmt deny deny-advisories bench schemas golden static image clean need-cargo need-lints
+.PHONY: help demo demo-stack stack test check fmt deny deny-advisories bench schemas golden static image clean \
+	need-cargo need-c need-lints
 
 help: ## This list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' "$(ROOT)/Makefile" | while IFS=$$'\t' read -r name text; do \
@@ -32,11 +33,18 @@ help: ## This list
 demo: need-cargo ## Run a simulated day of a VPN fleet through the pipeline; needs no account
 	$(IN_ROOT) $(CARGO) run --locked --profile demo --no-default-features --bin tunnelog -- run pipelines/quickstart.yaml
 
-test: need-cargo ## Run all tests; also compile the small build
+demo-stack: need-cargo need-c stack ## The same fleet through a local Kinesis, Apache Kafka and S3; needs no account
+	$(IN_ROOT) $(CARGO) test --locked --quiet --test demo_stack
+
+# What a machine must have is named by the script with the command that installs it; the parts' versions are there too.
+stack: ## Install what the tests run against: Apache Kafka, kinesis-local, SeaweedFS, moto
+	@"$(ROOT)/tests/stack/install.sh" "$(ROOT)/.tools/stack"
+
+test: need-cargo need-c stack ## Run all tests; also compile the small build
 	$(IN_ROOT) $(CARGO) check --locked --no-default-features --all-targets
 	$(IN_ROOT) $(CARGO) test --locked --no-fail-fast
 
-check: need-cargo need-lints deny ## Format, lints, documentation, licences, bans and sources: what CI demands
+check: need-cargo need-c need-lints deny ## Format, lints, documentation, licences, bans and sources: what CI demands
 	$(IN_ROOT) $(CARGO) fmt --check
 	$(IN_ROOT) $(CARGO) clippy --locked --all-targets -- -D warnings
 	$(IN_ROOT) $(CARGO) clippy --locked --all-targets --no-default-features -- -D warnings
@@ -54,22 +62,25 @@ deny-advisories: $(CARGO_DENY) ## Known vulnerabilities of the dependencies; nee
 # `make bench BENCH_FLAGS=--quick`: a few rounds only, for CI.
 BENCH_FLAGS ?=
 
-bench: need-cargo ## Benchmarks; ends with a table of ratios to bare inflate, which a slow machine does not change
+bench: need-cargo need-c ## Benchmarks; ends with a table of ratios to bare inflate, which a slow machine does not change
 	$(IN_ROOT) $(CARGO) bench --locked --bench core -- $(BENCH_FLAGS)
 	$(IN_ROOT) $(CARGO) bench --locked --bench ratios -- $(BENCH_FLAGS)
 
-schemas: need-cargo ## Write schemas/ anew from the types
+schemas: need-cargo need-c ## Write schemas/ anew from the types
 	$(IN_ROOT) UPDATE_GOLDEN=1 $(CARGO) test --locked --test schemas
 
-golden: need-cargo ## Write all golden files anew; look at the diff before you commit it
+golden: need-cargo need-c stack ## Write all golden files anew; look at the diff before you commit it
 	$(IN_ROOT) UPDATE_GOLDEN=1 $(CARGO) test --locked --no-fail-fast
 	$(IN_ROOT) git --no-pager diff --stat
 
 # glibc linked statically, not musl: it needs no second standard library and no second C compiler, and glibc
 # 2.34 and later resolve names through `files` and `dns` without loading a library. `--target` keeps the flag away from build scripts and
 # procedural macros, which cannot be static.
-static: need-cargo ## A self-contained binary for this kind of machine
+# OpenSSL is linked from the system's archive, which the `pkg-config` crate alone would not take; zlib is built.
+static: need-cargo need-c ## A self-contained binary for this kind of machine
 	$(IN_ROOT) RUSTFLAGS="-C target-feature=+crt-static" \
+		OPENSSL_STATIC=1 OPENSSL_LIB_DIR="$$(pkg-config --variable=libdir openssl)" \
+		OPENSSL_INCLUDE_DIR="$$(pkg-config --variable=includedir openssl)" LIBZ_SYS_STATIC=1 \
 		$(CARGO) build --locked --release --bin tunnelog --target $(STATIC_TRIPLE)
 	@if readelf --program-headers "$(STATIC_BINARY)" | grep -q INTERP; then \
 		echo "$(STATIC_BINARY) needs a dynamic loader: it is not self-contained" >&2; exit 1; fi
@@ -99,6 +110,14 @@ clean: ## Remove what builds made; tools in .tools/ stay
 need-cargo:
 	@command -v $(CARGO) >/dev/null || { \
 		echo "cargo is missing: apt-get install rustup (Debian 13 or later) && rustup default stable" >&2; exit 1; }
+
+# Kafka's client is a C library that is built against the system's OpenSSL and zlib.
+need-c:
+	@command -v cc >/dev/null && command -v make >/dev/null && command -v pkg-config >/dev/null \
+		&& pkg-config --exists openssl zlib || { \
+		echo "a C compiler or the headers of OpenSSL and zlib are missing, which Kafka's client needs:" \
+			"apt-get install gcc make pkg-config libssl-dev zlib1g-dev" >&2; \
+		echo "(without OpenSSL's headers, but with perl: cargo build --features vendored-openssl builds it too)" >&2; exit 1; }
 
 need-lints:
 	@$(CARGO) fmt --version >/dev/null 2>&1 && $(CARGO) clippy --version >/dev/null 2>&1 || { \
