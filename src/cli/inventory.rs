@@ -157,7 +157,9 @@ fn table(status: &Status, ec2: &Ec2, now: Millis) -> String {
     let failures: Vec<&String> = status.organization_failure.iter().chain(failures).collect();
     if !failures.is_empty() {
         let _ = writeln!(text, "\nwhat failed:");
-        failures.iter().for_each(|failure| drop(writeln!(text, "  {failure}")));
+        for failure in failures {
+            let _ = writeln!(text, "  {failure}");
+        }
     }
     text
 }

@@ -130,7 +130,9 @@ fn tunnels_are_numbered_by_tunnel_options_and_by_nothing_else() {
     let options = json!({"TunnelOptions": [{"OutsideIpAddress": "203.0.113.1", "TunnelInsideCidr": "169.254.1.0/30"},
                                            {"OutsideIpAddress": "203.0.113.2", "TunnelInsideCidr": "nonsense"}]});
     let found = joined(vec![connection(json!({"Options": options, "VgwTelemetry": telemetry}))]);
-    let facts = |tunnel: &TunnelInfo| (tunnel.index, tunnel.outside_ip.to_string(), tunnel.status.as_deref().map(str::to_owned));
+    let facts = |tunnel: &TunnelInfo| {
+        (tunnel.index, tunnel.outside_ip.to_string(), tunnel.status.as_deref().map(str::to_owned))
+    };
     let facts: Vec<_> = found.tunnels.iter().map(facts).collect();
     assert_eq!(facts[0], (Some(1), "203.0.113.1".into(), Some("DOWN".into())));
     assert_eq!(facts[1], (Some(2), "203.0.113.2".into(), Some("UP".into())));

@@ -4,7 +4,7 @@
 //! throttles leaves the others as they are, and its last good answer in use. A snapshot is published at most every
 //! [`PUBLISH_EVERY`]. Nothing here waits for the pipeline, and the pipeline never waits for this.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ use super::schedule::Ended;
 use super::store::{Fetched, Place};
 use super::{Ec2Inventory, millis_now};
 use crate::enrich::file::Look;
-use crate::enrich::{Inventory, Miss};
+use crate::enrich::{Inventory, Miss, Snapshot};
 
 /// Answers that come in a row make one snapshot.
 const PUBLISH_EVERY: Duration = Duration::from_millis(500);
@@ -55,7 +55,8 @@ impl Ec2Inventory {
                     self.done(done, &mut running);
                     publish_at.get_or_insert_with(|| Instant::now() + PUBLISH_EVERY);
                 }
-                misses = inventory.misses.take() => self.missed(misses),
+                // Not while an answer waits to be published: what was missed may be in it.
+                misses = inventory.misses.take(), if publish_at.is_none() => self.missed(misses, &inventory.snapshot()),
                 () = until(publish_at) => {
                     publish_at = None;
                     self.publish(&inventory).await;
@@ -188,9 +189,12 @@ impl Ec2Inventory {
         self.organization_due = Some(Instant::now() + pause);
     }
 
-    fn missed(&mut self, misses: impl IntoIterator<Item = Miss>) {
+    fn missed(&mut self, misses: BTreeSet<Miss>, snapshot: &Snapshot) {
         let now = Instant::now();
         for miss in misses {
+            if snapshot.connections.contains_key(miss.connection.as_str()) {
+                continue;
+            }
             if let Some(account) = &miss.account {
                 self.saw(account);
             }
