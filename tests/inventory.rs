@@ -389,6 +389,24 @@ fn a_restart_enriches_at_once_and_no_secret_is_in_state_exports_events_logs_or_e
     assert_eq!(decoded[0]["vpn"]["name"], "seoul");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn pages_of_transit_gateways_are_followed() {
+    let (proxy, folder, account) = (Proxy::start(), tempfile::tempdir().unwrap(), Account::new());
+    let connection = account.connection("us-east-1", "paged");
+    proxy.rule(|request| match request.action.as_str() {
+        "DescribeTransitGateways" if !request.body.contains("NextToken") => {
+            Verdict::Answer(200, include_str!("inventory/transit-gateways.xml"))
+        }
+        _ => Verdict::Pass,
+    });
+    let mut ec2 = opened(&config(&[&account]), folder.path(), &proxy.endpoint).await;
+    ec2.refresh_once().await;
+    let gateway = ec2.snapshot().connections[connection.as_str()].gateway.clone().unwrap();
+    assert_eq!(gateway.name.as_deref(), Some("paged-tgw"), "it is on the second page");
+    let second = |request: &Request| request.body.ends_with("&NextToken=page%2B2%2F%3D");
+    assert_eq!(proxy.seen().iter().filter(|request| second(request)).count(), 2, "one in each Region");
+}
+
 /// Least privilege: the policies allow what the code calls, and nothing else.
 #[test]
 fn the_policies_in_deploy_allow_the_calls_that_are_made_and_no_other() {

@@ -164,7 +164,8 @@ impl Check<'_, '_, '_> {
             .into_iter()
             .find_map(|(name, set)| set.then_some(name))
         {
-            self.error(path, format!("`ec2` and `{other}` are two inventories"), &["keep one of the two"]);
+            let message = format!("`ec2` and `{other}` are two inventories");
+            self.error(&Path::of(&["enrich", other]), message, &["keep one of the two"]);
         }
         super::validate_ec2::ec2(ec2, &mut |fields, index, message, notes| {
             let path = fields.iter().fold(path.clone(), |path, field| path.key(field));

@@ -88,11 +88,11 @@ fn roles(ec2: &Ec2, add: &mut Add<'_>) {
         }
         Some(role) if ec2.accounts.is_none() && role.contains("{account}") => {
             let notes = ["add `accounts` with the account's id, or write the id into the ARN"];
-            add(&["assume_role"], None, "`{account}` stands for an account that is not named", &notes);
+            add(&["accounts"], None, "`assume_role` has `{account}`, and no account is named", &notes);
         }
         _ => {}
     }
-    if ec2.organization_role.as_deref().is_some_and(|role| !is_role(role) || role.contains("{account}")) {
+    if ec2.organization_role.as_deref().is_some_and(|role| !is_role(role) || role.contains('{')) {
         let notes = ["it is one role: arn:aws:iam::111122223333:role/tunnelog-organization"];
         add(&["organization_role"], None, "not the ARN of a role", &notes);
     }

@@ -176,7 +176,7 @@ impl Client {
             };
             let call =
                 Call { service: Service::Organizations, endpoint: &endpoint, credentials, limit, operation, body };
-            let page = self.caller.call(&call, |bytes| read_accounts(bytes)).await?;
+            let page = self.caller.call(&call, read_accounts).await?;
             members.extend(page.accounts.into_iter().filter_map(active));
             match page.next_token.filter(|token| !token.is_empty()) {
                 None => return Ok(members),

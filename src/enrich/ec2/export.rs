@@ -1,6 +1,6 @@
 //! Writes what is kept in the form that a person would have saved with the AWS CLI, for `enrich.file`.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -50,6 +50,6 @@ impl Kept {
     }
 }
 
-fn write(path: &PathBuf, bytes: &[u8], time: Option<SystemTime>) -> Result<(), String> {
+fn write(path: &Path, bytes: &[u8], time: Option<SystemTime>) -> Result<(), String> {
     replace(path, bytes, time).map_err(|error| format!("cannot write {}: {error}", path.display()))
 }

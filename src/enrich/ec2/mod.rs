@@ -152,10 +152,7 @@ impl Ec2Inventory {
         }
         let roles = Roles::new(config, home, sdk);
         let client = Arc::new(Client::new(roles, home, config.organization_role.clone(), sdk));
-        let overlay = match context.overlay {
-            Some(path) => Some(Arc::new(FileInventory::new(None, Some(path), Vec::new()))),
-            None => None,
-        };
+        let overlay = context.overlay.map(|path| Arc::new(FileInventory::new(None, Some(path), Vec::new())));
         let lists = matches!(config.accounts, Some(Accounts::Listed(AccountsOf::Organization)));
         let mut inventory = Ec2Inventory {
             client,
