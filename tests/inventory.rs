@@ -169,8 +169,10 @@ async fn three_accounts_in_two_regions_are_known_and_a_changed_tag_shows_without
 async fn a_connection_that_appears_between_refreshes_is_asked_for_once_and_in_its_region() {
     let (proxy, folder, account) = (Proxy::start(), tempfile::tempdir().unwrap(), Account::new());
     let config = Ec2 { refresh: tunnelog::config::units::Duration::from_secs(3600), ..config(&[&account]) };
-    let fresh = Fresh::start(opened(&config, folder.path(), &proxy.endpoint).await);
     let first = account.connection("eu-west-1", "first");
+    let mut ec2 = opened(&config, folder.path(), &proxy.endpoint).await;
+    ec2.refresh_once().await;
+    let fresh = Fresh::start(ec2);
     let line = |connection: &str| envelope(&account.id, "eu-west-1", connection, "203.0.113.1");
     let asked = |region: &str| {
         let is_it = |request: &Request| request.action == "DescribeVpnConnections" && request.region == region;
