@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use aws::{Account, DENIED, Proxy, Request, SECRET, THROTTLED, Verdict, organizations};
 use serde_json::{Value, json};
-use support::program::{Done, finish, tunnelog};
+use support::program::{Done, Running, finish, tunnelog};
 use support::{events_in, text};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -307,7 +307,7 @@ async fn with_an_empty_inventory_a_tag_filter_loses_nothing_and_counts_all() {
 }
 
 /// The binary, which finds credentials and the endpoint in its environment.
-fn program(folder: &Path, endpoint: &str, arguments: &[&str]) -> Done {
+fn command(folder: &Path, endpoint: &str, arguments: &[&str]) -> std::process::Command {
     let mut command = tunnelog(folder, arguments);
     for (name, value) in
         [("AWS_ACCESS_KEY_ID", "any"), ("AWS_SECRET_ACCESS_KEY", "key"), ("AWS_EC2_METADATA_DISABLED", "true")]
@@ -316,7 +316,11 @@ fn program(folder: &Path, endpoint: &str, arguments: &[&str]) -> Done {
     }
     command.env("AWS_ENDPOINT_URL_EC2", endpoint).env("AWS_ENDPOINT_URL_STS", endpoint);
     command.env("AWS_CONFIG_FILE", "/nowhere").env("AWS_SHARED_CREDENTIALS_FILE", "/nowhere");
-    finish(command)
+    command
+}
+
+fn program(folder: &Path, endpoint: &str, arguments: &[&str]) -> Done {
+    finish(command(folder, endpoint, arguments))
 }
 
 /// Fails if a secret of the wire is in anything that is left in this folder, or was printed.
@@ -407,6 +411,47 @@ async fn pages_of_transit_gateways_are_followed() {
     assert_eq!(gateway.name.as_deref(), Some("paged-tgw"), "it is on the second page");
     let second = |request: &Request| request.body.ends_with("&NextToken=page%2B2%2F%3D");
     assert_eq!(proxy.seen().iter().filter(|request| second(request)).count(), 2, "one in each Region");
+}
+
+/// The whole program: its readers name the accounts, its refresher asks for them, its metrics count it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_running_pipeline_asks_for_the_accounts_whose_logs_it_reads() {
+    let (proxy, folder) = (Proxy::start(), tempfile::tempdir().unwrap());
+    let fleet = tunnelog::config::types::Simulate { connections: 8, ..Default::default() };
+    let places = tunnelog::source::simulate::Fleet::new(&fleet).unwrap().inventory().regions;
+    let account = places[0].account.clone();
+    let port = stack::free_port();
+    let pipeline = format!(
+        "sources: {{ fleet: {{ simulate: {{ connections: 8, rate: 200 }} }} }}\n\
+         enrich: {{ ec2: {{ accounts: seen, allow: [\"{account}\"], regions: [{}], \
+         assume_role: \"arn:{{partition}}:iam::{{account}}:role/r\" }} }}\n\
+         sinks: {{ events: {{ file: {{ path: events.ndjson }} }} }}\nstatus: {{ listen: \"127.0.0.1:{port}\" }}\n",
+        places[0].region
+    );
+    std::fs::write(folder.path().join("p.yaml"), pipeline).unwrap();
+    let mut command = command(folder.path(), &proxy.endpoint, &["run", "p.yaml"]);
+    let _program = Running::of(command.stderr(std::process::Stdio::null()));
+    let counted = format!("tunnelog_inventory_refreshes_total{{account=\"{account}\"}} 1");
+    let end = Instant::now() + PATIENCE;
+    let page = loop {
+        let page = metrics(port).unwrap_or_default();
+        if page.contains(&counted) {
+            break page;
+        }
+        assert!(Instant::now() < end, "never `{counted}`: {page}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    };
+    assert!(page.contains(&format!("tunnelog_inventory_account_connections{{account=\"{account}\"}} 0")), "{page}");
+    assert!(proxy.seen().iter().all(|request| request.account == account));
+}
+
+fn metrics(port: u16) -> std::io::Result<String> {
+    use std::io::{Read as _, Write as _};
+    let mut stream = std::net::TcpStream::connect(("127.0.0.1", port))?;
+    stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")?;
+    let mut page = String::new();
+    stream.read_to_string(&mut page)?;
+    Ok(page)
 }
 
 /// Least privilege: the policies allow what the code calls, and nothing else.
