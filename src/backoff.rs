@@ -24,12 +24,29 @@ impl Backoff {
         Backoff { pause: FIRST, jitter: ChaCha8Rng::seed_from_u64(seed) }
     }
 
+    /// All is well again: the next failure begins with the first pause.
+    #[cfg(feature = "aws")]
+    pub(crate) fn reset(&mut self) {
+        self.pause = FIRST;
+    }
+
+    /// The next pause, of at most `longest`.
+    #[cfg(feature = "aws")]
+    pub(crate) fn next_within(&mut self, longest: Duration) -> Duration {
+        self.pause = self.pause.min(longest);
+        self.next()
+    }
+
     /// The next pause.
     pub(crate) fn next(&mut self) -> Duration {
         let full = self.pause;
         self.pause = (full * 2).min(LONGEST);
-        let share = f64::from(self.jitter.next_u32()) / f64::from(u32::MAX);
-        full.mul_f64(0.5 + share / 2.0)
+        full.mul_f64(self.share())
+    }
+
+    /// The jitter alone: 0.5 to 1.
+    pub(crate) fn share(&mut self) -> f64 {
+        0.5 + f64::from(self.jitter.next_u32()) / f64::from(u32::MAX) / 2.0
     }
 }
 

@@ -7,6 +7,8 @@
 //! A record may be resumed: when the output is full, [`Step::More`] says where to go on, so one huge record
 //! needs no huge buffer.
 
+mod rejected;
+
 use std::borrow::Cow;
 use std::sync::Arc;
 
@@ -48,6 +50,8 @@ pub struct Core {
     formats: Vec<Format>,
     /// By sink: which format, which filter.
     sinks: Vec<(usize, Filter)>,
+    /// By sink: its name, by which a rejected item finds it again.
+    names: Vec<Arc<str>>,
 }
 
 /// Where a record comes from, for its events' `origin`.
@@ -203,7 +207,14 @@ impl Core {
             });
             sinks.push((index, filter));
         }
-        Core { max_record_bytes, formats, sinks }
+        Core { max_record_bytes, formats, sinks, names: Vec::new() }
+    }
+
+    /// Tells the sinks' names, in the order of the plans. An item that a sink refused finds it again by its name;
+    /// where no sink has the name it is a dead letter again.
+    #[must_use]
+    pub fn with_names(self, names: Vec<Arc<str>>) -> Core {
+        Core { names, ..self }
     }
 
     /// An empty output for the wanted sinks.
@@ -253,6 +264,10 @@ impl Core {
         if resume == Resume::default() {
             out.counts.records += 1;
             out.counts.record_bytes += record.data.len() as u64;
+        }
+        if let Some(letter) = &record.rejected {
+            self.give_back(record, letter, out);
+            return Step::Done;
         }
         match self.read(from, record, resume, snapshot, scratch, out) {
             Ok(step) => step,
@@ -370,10 +385,14 @@ impl Core {
     fn dead_letter(&self, from: From<'_>, record: &Record, error: &DecodeError, out: &mut Output) {
         out.counts.unreadable.push((error.reason(), error.to_string()));
         let letter = DeadLetter::of_record(from.shard, record, error.reason(), error.to_string());
+        self.emit_letter(&letter, record.arrival.unwrap_or_default(), out);
+    }
+
+    /// One item of every dead-letter lane.
+    fn emit_letter(&self, letter: &DeadLetter, time: Millis, out: &mut Output) {
         for (sink, (format, _)) in self.sinks.iter().enumerate() {
             if out.wanted[sink] && self.formats[*format] == Format::DeadLetter {
                 letter.encode(&mut out.buffers[*format].bytes);
-                let time = record.arrival.unwrap_or_default();
                 let item = out.push(*format, letter.id, (time, Kind::Unparsed, Action::Unparsed, Severity::Error));
                 out.own(sink, item);
             }

@@ -40,14 +40,25 @@ fn rendered(file: &str, text: &str) -> String {
 
 #[test]
 fn every_wrong_file_gets_its_golden_text() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/config");
-    let mut files: Vec<_> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    check_folder("tests/config");
+}
+
+/// In a build without these parts, that they are missing is all that is said.
+#[test]
+#[cfg(all(feature = "aws", feature = "kafka", feature = "zstd"))]
+fn every_wrong_file_about_aws_and_kafka_gets_its_golden_text() {
+    check_folder("tests/config/aws");
+}
+
+fn check_folder(folder: &str) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(folder);
+    let mut files: Vec<_> = std::fs::read_dir(path).unwrap().map(|entry| entry.unwrap().path()).collect();
     files.retain(|path| path.extension().is_some_and(|extension| extension == "yaml"));
     files.sort();
-    assert!(files.len() > 5, "the folder has the cases");
+    assert!(files.len() >= 5, "the folder has the cases");
     let mut stale = Vec::new();
     for file in files {
-        let name = format!("tests/config/{}", file.file_name().unwrap().to_string_lossy());
+        let name = format!("{folder}/{}", file.file_name().unwrap().to_string_lossy());
         let text = rendered(&name, &std::fs::read_to_string(&file).unwrap());
         assert!(!text.contains("hunter2"), "{name} shows a secret");
         let golden = file.with_extension("txt");
@@ -283,6 +294,13 @@ fn what_this_build_left_out_says_how_to_build_it() {
     let zstd = format!("{SOURCES}sinks: {{b: {{file: {{path: x, compression: zstd}}}}}}\n");
     check(&zstd, "zstd", cfg!(feature = "zstd"));
     check(&format!("{SOURCES}sinks: {{b: {{console: }}}}\nstatus:\n"), "status", cfg!(feature = "status"));
+    let sinks = "sinks: {b: {console: }}\n";
+    check(&format!("sources: {{a: {{kinesis: {{stream: x}}}}}}\n{sinks}"), "aws", cfg!(feature = "aws"));
+    check(&format!("{SOURCES}sinks: {{b: {{firehose: {{stream: x}}}}}}\n"), "aws", cfg!(feature = "aws"));
+    check(&format!("{SOURCES}sinks: {{b: {{s3: {{bucket: abc}}}}}}\n"), "aws", cfg!(feature = "aws"));
+    check(&format!("{SOURCES}{sinks}dead_letters: {{s3: {{bucket: abc}}}}\n"), "aws", cfg!(feature = "aws"));
+    let kafka = format!("{SOURCES}sinks: {{b: {{kafka: {{brokers: ['b:1'], topic: t}}}}}}\n");
+    check(&kafka, "kafka", cfg!(feature = "kafka"));
 }
 
 proptest! {

@@ -25,7 +25,7 @@ fn shard() -> ShardId {
 }
 
 fn record(number: u64, data: impl Into<Vec<u8>>) -> Record {
-    Record { position: Position::from(number), arrival: None, data: data.into().into() }
+    Record::new(Position::from(number), None, data.into().into())
 }
 
 fn json() -> Format {

@@ -289,6 +289,9 @@ fn alive(run: &mut stack::Part) {
 fn headline(event: &str) -> String {
     let event: Value = serde_json::from_str(event).unwrap();
     let text = |value: &Value| value.as_str().unwrap_or("-").to_owned();
-    let connection = [&event["vpn"]["name"], &event["vpn"]["connection_id"]].map(text).join(" ");
+    // Events of route servers belong to no connection.
+    let connection = event["vpn"]["connection_id"]
+        .as_str()
+        .map_or("route server".into(), |id| format!("{} {id}", text(&event["vpn"]["name"])));
     format!("{} {} [{connection}] {}", text(&event["time"]), text(&event["severity"]), text(&event["summary"]))
 }

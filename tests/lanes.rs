@@ -100,3 +100,28 @@ fn a_rewind_before_the_replacement_is_remembered_keeps_the_seal_that_is() {
     });
     assert_eq!(reopened, Some(Some(seal(&["a"]))));
 }
+
+/// A process that stood still while its stream was split must not skip what came meanwhile, though `latest` is a
+/// later time at each start.
+#[test]
+fn a_sink_that_follows_a_stream_skips_nothing_of_a_shard_that_is_new_to_it() {
+    let check = |sink: &str, remembered: LaneState, expect: StartAt| {
+        let key = |sink: &str| LaneKey { pipeline: "p".into(), shard: shard(), sink: sink.into() };
+        let options = Options { pipeline: "p".into(), sinks: vec![sink.into()], open_records: 1000 };
+        let mut dispatcher = Dispatcher::new(options, 1, vec![(key("old"), remembered)]);
+        let child = ShardId { shard: "1".into(), ..shard() };
+        let start = StartAt::AtTimestamp(900);
+        dispatcher.shard(ShardEvent::Opened { shard: child, parents: vec![shard()], start });
+        let committed = commands(&mut dispatcher).into_iter().find_map(|command| match command {
+            Command::Commit(states) => Some(states[0].1.at),
+            _ => None,
+        });
+        assert_eq!(committed, Some(At::Start(expect)));
+    };
+    let at = |at| LaneState { at, seal: None };
+    check("old", at(At::ShardEnd), StartAt::TrimHorizon);
+    check("old", after(5, None), StartAt::TrimHorizon);
+    check("old", at(At::Start(StartAt::TrimHorizon)), StartAt::TrimHorizon);
+    check("old", at(At::Start(StartAt::AtTimestamp(100))), StartAt::AtTimestamp(100));
+    check("new", at(At::ShardEnd), StartAt::AtTimestamp(900));
+}

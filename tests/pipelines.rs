@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 
 use support::events_in;
 use support::program::run;
+#[cfg(all(feature = "aws", feature = "kafka"))]
+use support::program::{finish, tunnelog};
 
 fn pipelines() -> Vec<PathBuf> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("pipelines");
@@ -17,11 +19,49 @@ fn pipelines() -> Vec<PathBuf> {
     files
 }
 
+/// What the pipelines ask for: all else has a default.
+const NEEDED: [(&str, &str); 4] = [
+    ("KINESIS_STREAM", "vpn-logs"),
+    ("KAFKA_BROKERS", "b-1.example.com:9092,b-2.example.com:9092"),
+    ("FIREHOSE_STREAM", "vpn-lake"),
+    ("S3_BUCKET", "example-lake"),
+];
+
+/// The names of the pipelines' environment variables, without those that have a default.
+fn required_by(file: &Path) -> Vec<String> {
+    let text = std::fs::read_to_string(file).unwrap();
+    let uses =
+        text.lines().filter(|line| !line.trim_start().starts_with('#')).flat_map(|line| line.split("${").skip(1));
+    let mut names: Vec<String> = uses.map(|rest| rest.split('}').next().unwrap().to_owned()).collect();
+    names.retain(|name| !name.contains(":-"));
+    names.sort();
+    names.dedup();
+    names
+}
+
 #[test]
+#[cfg(all(feature = "aws", feature = "kafka"))]
+fn a_variable_that_is_not_set_is_named_and_none_is_asked_for_without_need() {
+    let folder = tempfile::tempdir().unwrap();
+    for file in pipelines() {
+        let names = required_by(&file);
+        assert!(names.iter().all(|name| NEEDED.iter().any(|(needed, _)| needed == name)), "{names:?}");
+        for name in &names {
+            let mut command = tunnelog(folder.path(), &["check", file.to_str().unwrap()]);
+            command.envs(NEEDED).env_remove(name);
+            finish(command).expect(2).says(&[&format!("environment variable `{name}` is not set")]);
+        }
+    }
+}
+
+#[test]
+#[cfg(all(feature = "aws", feature = "kafka"))]
 fn every_pipeline_passes_check_without_a_warning() {
     let folder = tempfile::tempdir().unwrap();
     for file in pipelines() {
-        let done = run(folder.path(), &["check", file.to_str().unwrap()]).expect(0);
+        let mut command = tunnelog(folder.path(), &["check", file.to_str().unwrap()]);
+        command.envs(NEEDED);
+        let done = finish(command).expect(0);
         assert_eq!(done.err(), "", "{}", file.display());
         assert!(done.out().contains(": ok\n"), "{}", done.out());
     }

@@ -120,6 +120,27 @@ fn gzip_members_are_records_one_by_one_and_gzip_files_are_looked_into() {
 }
 
 #[test]
+fn zstandard_files_are_looked_into() {
+    let zstd = |text: &str| zstd::encode_all(text.as_bytes(), 3).unwrap();
+    let lines = [zstd(&format!("{ENVELOPE}\none\ntw")), zstd("o\n"), b"three\n".to_vec()].concat();
+    if !cfg!(feature = "zstd") {
+        return assert_eq!(told(&items(lines)), ["!zstd"]);
+    }
+    let check = |input: Vec<u8>, expect: &[&str]| assert_eq!(told(&items(input)), expect);
+    check(lines, &["s/7/5/m/0", "stream///one/0", "stream///two/0", "stream///three/0"]);
+    check([b"one\n".to_vec(), zstd("two\n")].concat(), &["stream///one/0", "stream///two/0"]);
+    check(zstd(""), &[]);
+    check(gzip(zstd("one\n")), &["!nested_gzip"]);
+    let whole = zstd(&"a line that is cut off\n".repeat(9));
+    let cut = items(&whole[..whole.len() - 5]);
+    assert_eq!(told(&cut).last().unwrap(), "!gzip_damaged");
+    let mut broken = whole.clone();
+    broken[4] ^= 0xff;
+    broken[9] ^= 0xff;
+    assert_eq!(told(&items(&broken)).last().unwrap(), "!gzip_damaged");
+}
+
+#[test]
 fn bare_lines_are_wrapped_and_counted() {
     check("a\nb\n\n a \na\n", &["stream///a/0", "stream///b/0", "stream///a/1", "stream///a/2"]);
     check(

@@ -7,6 +7,7 @@ use std::path::Path;
 use serde_json::Value;
 use tunnelog::config::{config_schema, kinds_of};
 use tunnelog::encode::DeadLetter;
+use tunnelog::encode::dead_letter::DeadLetterEvent;
 use tunnelog::event::{Action, Cloud, Event, EventId, Kind, Log, Millis, SCHEMA, Severity};
 use tunnelog::schema::{config_reference, dead_letter_schema, event_reference, event_schema};
 use tunnelog::source::{Position, Record, ShardId};
@@ -170,14 +171,27 @@ fn the_dead_letters_that_the_program_writes_fit_the_schema() {
         origin: None,
         sink: None,
         event_id: None,
+        event: None,
         size: 0,
         data: bytes::Bytes::new(),
     };
     let shard = ShardId { source: "a".into(), stream: "b".into(), stream_created: "1".into(), shard: "0".into() };
-    let record = Record { position: Position::from(1), arrival: Some(Millis(0)), data: "x".into() };
+    let record = Record::new(Position::from(1), Some(Millis(0)), "x".into());
     let of_record = DeadLetter::of_record(&shard, &record, "not_json", "no JSON");
+    let event = DeadLetterEvent {
+        time: Millis(0),
+        kind: Kind::Ike,
+        action: Action::Rekey,
+        severity: Severity::Info,
+        account: Some("123456789012".into()),
+        region: None,
+        connection: None,
+        tunnel: "203.0.113.17".parse().ok(),
+        log_stream: None,
+    };
     let refused = DeadLetter { sink: Some("siem".into()), event_id: Some(EventId(2)), ..of_record.clone() };
-    for letter in [smallest, of_record, refused] {
+    let with_event = DeadLetter { event: Some(event), ..refused.clone() };
+    for letter in [smallest, of_record, refused, with_event] {
         let mut line = Vec::new();
         letter.encode(&mut line);
         let mut written: Value = serde_json::from_slice(&line).unwrap();

@@ -508,7 +508,7 @@ async fn readers_of_all_shards_read_the_whole_day_and_resume_anywhere() {
         let expected: Vec<Record> = whole
             .iter()
             .filter(|record| record.shard as usize == number)
-            .map(|one| Record { position: one.position, arrival: Some(one.arrival), data: one.data.clone() })
+            .map(|one| Record::new(one.position, Some(one.arrival), one.data.clone()))
             .collect();
         assert!(same(&all, &expected), "a reader gives its shard of the whole");
         for cut in [0, 1, all.len() / 2, all.len() - 1] {

@@ -1,11 +1,25 @@
 //! The contract of every source: the same records at the same positions for every reader, from every start,
-//! in every run; a shard ends; what cannot be read is named.
+//! in every run; a shard ends; what cannot be read is named. A stream has no end: of `kinesis` the closed shards are
+//! held to it.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests may panic")]
 
+#[cfg(feature = "aws")]
+#[path = "kinesis/bench.rs"]
+mod bench;
+#[cfg(feature = "aws")]
+#[path = "kinesis/closed.rs"]
+mod closed;
+#[cfg(feature = "aws")]
+#[path = "kinesis/proxy.rs"]
+mod proxy;
+#[cfg(feature = "aws")]
+#[path = "stack/mod.rs"]
+mod stack;
 mod support;
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::pin::Pin;
 
 use serde_json::Value;
 use support::forms::{self, GROUP, IKE_STREAM, OWNER};
@@ -16,7 +30,37 @@ use tunnelog::source::simulate::SimulateSource;
 use tunnelog::source::{Position, Record, Source, SourceError, StartAt};
 
 /// Makes the same source again, as a restart does.
-type Make = Box<dyn Fn() -> Box<dyn Source>>;
+type Make = Box<dyn Fn() -> Made>;
+type Made = Pin<Box<dyn Future<Output = Box<dyn Source>>>>;
+
+fn ready(source: impl Source + 'static) -> Made {
+    Box::pin(async move { Box::new(source) as Box<dyn Source> })
+}
+
+/// What sources need as long as they are tested.
+#[cfg(feature = "aws")]
+type Kept = Vec<std::sync::Arc<bench::Bench>>;
+#[cfg(not(feature = "aws"))]
+type Kept = ();
+
+#[cfg(feature = "aws")]
+async fn add_kinesis(sources: &mut Vec<(String, Make)>) -> Kept {
+    let mut kept = Vec::new();
+    for bench in [bench::ferro().await, bench::local().await] {
+        let bench = std::sync::Arc::new(bench);
+        let (own, stream) = (std::sync::Arc::clone(&bench), closed::stream(&bench).await);
+        let make = move || -> Made {
+            let (bench, stream) = (std::sync::Arc::clone(&own), stream.clone());
+            Box::pin(async move { Box::new(closed::Closed::open(&bench, &stream).await) as Box<dyn Source> })
+        };
+        sources.push((bench.name.into(), Box::new(make)));
+        kept.push(bench);
+    }
+    kept
+}
+
+#[cfg(not(feature = "aws"))]
+async fn add_kinesis(_: &mut Vec<(String, Make)>) -> Kept {}
 
 fn identity() -> Identity {
     Identity { owner: Some(OWNER.into()), log_group: Some(GROUP.into()), log_stream: Some(IKE_STREAM.into()) }
@@ -27,18 +71,19 @@ fn replay(inputs: &[PathBuf]) -> Result<ReplaySource, SourceError> {
 }
 
 /// Every source that there is, with a name for messages.
-fn sources(folder: &Path) -> Vec<(String, Make)> {
+async fn sources(folder: &Path) -> (Kept, Vec<(String, Make)>) {
     let files = forms::write_forms(folder);
     let mut sources: Vec<(String, Make)> = Vec::new();
     for file in &files {
         let inputs = vec![file.clone()];
-        sources.push((file.display().to_string(), Box::new(move || Box::new(replay(&inputs).unwrap()))));
+        sources.push((file.display().to_string(), Box::new(move || ready(replay(&inputs).unwrap()))));
     }
     let all = vec![folder.to_path_buf()];
-    sources.push(("a folder".into(), Box::new(move || Box::new(replay(&all).unwrap()))));
+    sources.push(("a folder".into(), Box::new(move || ready(replay(&all).unwrap()))));
     let fleet = tunnelog::config::types::Simulate { damaged: 3, ..forms::small_fleet() };
-    sources.push(("simulate".into(), Box::new(move || Box::new(SimulateSource::new("main", &fleet).unwrap()))));
-    sources
+    sources.push(("simulate".into(), Box::new(move || ready(SimulateSource::new("main", &fleet).unwrap()))));
+    let kept = add_kinesis(&mut sources).await;
+    (kept, sources)
 }
 
 fn told(records: &[Record]) -> Vec<(Position, Option<i64>, &[u8])> {
@@ -48,8 +93,9 @@ fn told(records: &[Record]) -> Vec<(Position, Option<i64>, &[u8])> {
 #[tokio::test]
 async fn every_source_reads_the_same_again_from_any_position() {
     let folder = tempfile::tempdir().unwrap();
-    for (name, make) in sources(folder.path()) {
-        let mut source = make();
+    let (_kept, sources) = sources(folder.path()).await;
+    for (name, make) in sources {
+        let mut source = make().await;
         let reopen = source.reopen();
         let shards = shards_of(source.as_mut()).await;
         assert!(!shards.is_empty(), "{name}");
@@ -61,7 +107,7 @@ async fn every_source_reads_the_same_again_from_any_position() {
             let step = (all.len() / 4).max(1);
             let starts: BTreeSet<usize> = (0..all.len()).step_by(step).chain([all.len() - 1]).collect();
             for index in starts {
-                let again = make().reopen();
+                let again = make().await.reopen();
                 let tail = read_shard(again.as_ref(), shard, StartAt::After(all[index].position)).await;
                 assert_eq!(told(&tail), told(&all[index + 1..]), "{name}: {shard} after record {index}");
             }
@@ -72,8 +118,9 @@ async fn every_source_reads_the_same_again_from_any_position() {
 #[tokio::test]
 async fn two_readers_of_one_shard_do_not_disturb_each_other() {
     let folder = tempfile::tempdir().unwrap();
-    for (name, make) in sources(folder.path()) {
-        let mut source = make();
+    let (_kept, sources) = sources(folder.path()).await;
+    for (name, make) in sources {
+        let mut source = make().await;
         let reopen = source.reopen();
         for shard in shards_of(source.as_mut()).await {
             let mut first = reopen.open(&shard, StartAt::TrimHorizon).await.unwrap();
@@ -94,8 +141,9 @@ async fn two_readers_of_one_shard_do_not_disturb_each_other() {
 #[tokio::test]
 async fn a_call_that_is_given_up_loses_nothing() {
     let folder = tempfile::tempdir().unwrap();
-    for (name, make) in sources(folder.path()) {
-        let mut source = make();
+    let (_kept, sources) = sources(folder.path()).await;
+    for (name, make) in sources {
+        let mut source = make().await;
         let reopen = source.reopen();
         let shard = shards_of(source.as_mut()).await.remove(0);
         let all = read_shard(reopen.as_ref(), &shard, StartAt::TrimHorizon).await;
@@ -132,11 +180,12 @@ async fn a_start_in_time_leaves_out_only_what_arrived_before() {
 #[tokio::test]
 async fn ids_are_the_same_when_a_source_is_read_again() {
     let folder = tempfile::tempdir().unwrap();
-    for (name, make) in sources(folder.path()) {
-        let first = expected(make().as_mut(), &with_origin()).await;
-        assert_eq!(first, expected(make().as_mut(), &with_origin()).await, "{name}");
+    let (_kept, sources) = sources(folder.path()).await;
+    for (name, make) in sources {
+        let first = expected(make().await.as_mut(), &with_origin()).await;
+        assert_eq!(first, expected(make().await.as_mut(), &with_origin()).await, "{name}");
         // And from the middle: what follows does not depend on what was read before it.
-        let mut source = make();
+        let mut source = make().await;
         let reopen = source.reopen();
         for shard in shards_of(source.as_mut()).await {
             let all = read_shard(reopen.as_ref(), &shard, StartAt::TrimHorizon).await;

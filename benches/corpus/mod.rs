@@ -93,7 +93,7 @@ impl Corpus {
         encoder.write_all(envelope).unwrap();
         let position = Position::from(self.records.len() as u64 + 1);
         let arrival = Some(Millis(1_768_500_000_000));
-        self.records.push(Record { position, arrival, data: encoder.finish().unwrap().into() });
+        self.records.push(Record::new(position, arrival, encoder.finish().unwrap().into()));
         self.events += events;
         self.json_bytes += envelope.len() as u64;
     }

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use aws_sdk_sts::config::http::HttpResponse;
-use aws_sdk_sts::error::{DisplayErrorContext, ProvideErrorMetadata, SdkError};
+use aws_sdk_sts::error::{ProvideErrorMetadata, SdkError};
 
 /// What kind of failure it is; decides whether another try helps.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -66,8 +66,21 @@ pub struct AwsError {
     text: String,
 }
 
+impl AwsError {
+    /// An answer that is not what the service's model promises.
+    pub fn malformed(operation: &str, place: &Place, what: &str) -> AwsError {
+        let text =
+            format!("{operation} on {place} was answered strangely: {what}; check that its endpoint is the service");
+        AwsError { class: Class::Unavailable, code: None, text }
+    }
+}
+
 /// Longest text of a service that is repeated: some answer with pages.
 const LONGEST_TEXT: usize = 400;
+
+fn shorten(said: &str) -> String {
+    said.chars().filter(|character| !character.is_control()).take(LONGEST_TEXT).collect()
+}
 
 /// What went wrong with `operation` (as in an IAM policy: `kinesis:GetRecords`) on `place`.
 pub fn explain<E>(error: &SdkError<E, HttpResponse>, operation: &str, place: &Place) -> AwsError
@@ -80,19 +93,65 @@ where
             let class = class_of(code.as_deref().unwrap_or_default(), service.raw().status().as_u16());
             (class, code, service.err().message().unwrap_or_default().to_owned())
         }
+        // A proxy, a load balancer or another service says something that is none of this service's answers.
+        SdkError::ResponseError(response) => {
+            let status = response.raw().status();
+            if status.is_success() {
+                return AwsError::malformed(operation, place, &shorten(&causes(error)));
+            }
+            (class_of("", status.as_u16()), None, format!("HTTP status {}", status.as_u16()))
+        }
         other => {
-            let said = DisplayErrorContext(other).to_string();
             // No credentials were found or a role could not be taken on: the request was never sent.
-            let credentials = matches!(other, SdkError::DispatchFailure(failure) if failure.is_other())
-                || said.contains("redentials");
-            (if credentials { Class::Credentials } else { Class::Unavailable }, None, said)
+            let class = if is_about_credentials(other) { Class::Credentials } else { Class::Unavailable };
+            (class, None, causes(other))
         }
     };
-    let shown: String = said.chars().filter(|character| !character.is_control()).take(LONGEST_TEXT).collect();
+    let shown = shorten(&said);
     let code_shown = code.as_deref().unwrap_or_default();
     let why = [code_shown, &shown].into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(": ");
     let remedy = remedy(class, operation, place);
     AwsError { class, code, text: format!("{operation} on {place} failed: {why}; {remedy}") }
+}
+
+/// What says nothing: layers of the SDK that name the next one.
+const LAYERS: [&str; 9] = [
+    "dispatch failure",
+    "failed to construct request",
+    "io error",
+    "other",
+    "request has timed out",
+    "response error",
+    "service error",
+    "unhandled error",
+    "an error occurred while loading credentials",
+];
+
+/// The SDK has no class for it: the words of its credentials' errors must do.
+fn is_about_credentials(error: &(dyn std::error::Error + 'static)) -> bool {
+    let mut causes = std::iter::successors(Some(error), |error| error.source());
+    causes.any(|cause| {
+        let said = cause.to_string();
+        said.contains("redential") || said.contains("identity")
+    })
+}
+
+/// The causes of a request that got no answer, outermost first: what each layer says beyond the others.
+fn causes(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut parts: Vec<String> = Vec::new();
+    let mut cause = Some(error);
+    while let Some(error) = cause {
+        cause = error.source();
+        let said = error.to_string();
+        let is_layer = LAYERS.contains(&said.as_str()) || said.starts_with("client error (");
+        // The innermost is kept whatever it is: some text is better than none.
+        if (is_layer && (cause.is_some() || !parts.is_empty())) || parts.iter().any(|part| part.contains(&said)) {
+            continue;
+        }
+        parts.retain(|part| !said.contains(part.as_str()));
+        parts.push(said);
+    }
+    parts.join(": ")
 }
 
 /// Codes are stable words of the services' models; a status decides where a code is unknown.
@@ -131,6 +190,13 @@ pub(crate) fn class_of(code: &str, status: u16) -> Class {
         | "InternalError"
         | "ServiceUnavailable"
         | "ServiceUnavailableException" => Class::Unavailable,
+        "InvalidArgumentException"
+        | "InvalidSourceException"
+        | "ValidationException"
+        | "ValidationError"
+        | "SerializationException"
+        | "UnknownOperationException"
+        | "InvalidAction" => Class::Invalid,
         _ if status == 429 => Class::Throttled,
         _ if status == 401 || status == 403 => Class::Denied,
         _ if status == 404 || status == 301 => Class::Missing,
@@ -160,3 +226,7 @@ fn remedy(class: Class, operation: &str, place: &Place) -> String {
         Class::Invalid => "correct this part of the pipeline file".into(),
     }
 }
+
+#[cfg(test)]
+#[path = "error_tests.rs"]
+mod tests;

@@ -4,7 +4,7 @@
 
 mod error;
 
-use aws_config::{AppName, BehaviorVersion, Region, SdkConfig};
+use aws_config::{AppName, BehaviorVersion, ConfigLoader, Region, SdkConfig};
 
 pub(crate) use self::error::class_of;
 pub use self::error::{AwsError, Class, Place, explain};
@@ -19,28 +19,48 @@ const SESSION: &str = "tunnelog";
 pub async fn sdk_config(aws: Option<&Aws>, hint: Option<&str>) -> Result<SdkConfig, String> {
     let none = Aws::default();
     let aws = aws.unwrap_or(&none);
+    let region = aws.region.as_deref().or(hint);
+    let with_endpoint = |loader: ConfigLoader| match &aws.endpoint {
+        Some(endpoint) => loader.endpoint_url(endpoint),
+        None => loader,
+    };
+    let Some(role) = &aws.assume_role else { return in_a_region(with_endpoint(loader(region)).load().await) };
+    // The endpoint is the part's own service's: STS is asked at its own address.
+    let before = in_a_region(loader(region).load().await)?;
+    let mut provider = aws_config::sts::AssumeRoleProvider::builder(role)
+        .configure(&before)
+        .session_name(aws.session_name.as_deref().unwrap_or(SESSION));
+    if let Some(id) = &aws.external_id {
+        provider = provider.external_id(id);
+    }
+    let provider = provider.build().await;
+    in_a_region(with_endpoint(loader(region).credentials_provider(provider)).load().await)
+}
+
+fn loader(region: Option<&str>) -> ConfigLoader {
     let mut loader = aws_config::defaults(BehaviorVersion::latest());
     // A fixed word of letters is a valid name.
     if let Ok(name) = AppName::new(SESSION) {
         loader = loader.app_name(name);
     }
-    if let Some(region) = aws.region.as_deref().or(hint) {
-        loader = loader.region(Region::new(region.to_owned()));
+    match region {
+        Some(region) => loader.region(Region::new(region.to_owned())),
+        None => loader,
     }
-    if let Some(endpoint) = &aws.endpoint {
-        loader = loader.endpoint_url(endpoint);
+}
+
+fn in_a_region(config: SdkConfig) -> Result<SdkConfig, String> {
+    match config.region() {
+        Some(_) => Ok(config),
+        None => Err("no Region: set `aws.region` here, or AWS_REGION in the environment".into()),
     }
-    let config = loader.load().await;
-    if config.region().is_none() {
-        return Err("no Region: set `aws.region` here, or AWS_REGION in the environment".into());
-    }
-    let Some(role) = &aws.assume_role else { return Ok(config) };
-    let mut provider = aws_config::sts::AssumeRoleProvider::builder(role)
-        .configure(&config)
-        .session_name(aws.session_name.as_deref().unwrap_or(SESSION));
-    if let Some(id) = &aws.external_id {
-        provider = provider.external_id(id);
-    }
-    let provider = aws_sdk_sts::config::SharedCredentialsProvider::new(provider.build().await);
-    Ok(config.into_builder().credentials_provider(provider).build())
+}
+
+/// Where S3 is reached if not at its own address: `aws.endpoint`, or what the environment says for S3 or for all.
+/// Buckets have no names of their own there, so they are addressed by path.
+pub fn s3_endpoint(config: &SdkConfig) -> Option<String> {
+    config.endpoint_url().map(str::to_owned).or_else(|| {
+        let ignored = std::env::var("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS").is_ok_and(|word| word == "true");
+        std::env::var("AWS_ENDPOINT_URL_S3").ok().filter(|endpoint| !endpoint.is_empty() && !ignored)
+    })
 }

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::Outcome;
+use super::{Outcome, place};
 use crate::config::{Level, Loaded, Problem, count_line, load};
 
 /// Check pipeline files: every problem at once, with its place and what to write instead
@@ -64,7 +64,7 @@ fn say_what_it_does(loaded: &Loaded) {
         "  {} → {}; dead letters to {}; checkpoint in {}",
         names(loaded.pipeline.sources.keys().collect()),
         names(loaded.pipeline.sinks.keys().collect()),
-        loaded.dead_letters_file().path.display(),
+        place::of_dead_letters(loaded).text(),
         loaded.checkpoint_file().display()
     );
 }

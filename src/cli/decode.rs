@@ -6,13 +6,13 @@ use std::io::{self, BufReader, IsTerminal, Read, Write};
 use std::path::{Path, PathBuf};
 
 use super::run::IdentityArgs;
-use super::{Outcome, say_error};
+use super::{Outcome, refused, say_error};
 use crate::config::types::{Identity, JsonOptions, RawOption};
 use crate::core::{Core, From, Go, Resume, Scratch, SinkPlan, Step, Walked};
 use crate::decode::recognize::{FoundRecord, Item, Place, Recognizer};
 use crate::delivery::SinkId;
 use crate::encode::timeline::{GroupKey, group_key};
-use crate::encode::{Format, JsonFormat, TimelineFormat};
+use crate::encode::{DeadLetter, Format, JsonFormat, TimelineFormat};
 use crate::enrich::{FileInventory, InventoryError, Snapshot};
 use crate::event::Millis;
 use crate::route::Filter;
@@ -31,6 +31,8 @@ Recognised by content, mixed freely, also gzipped:
   subscription envelopes, a line each                    aws logs filter-log-events ...
   log lines, JSON or text                                files of an export task
   dead letters of tunnelog
+
+Of an event that a sink refused, standard error says which sink and why.
 
 What cannot be read goes to standard error with its place and the reason; the exit code is 1 then, after all the
 rest has been read.
@@ -189,12 +191,31 @@ impl Decoder {
     fn record(&mut self, shard: &ShardId, found: FoundRecord) -> anyhow::Result<()> {
         let sequence = found.sequence.as_deref().and_then(Position::parse);
         let position = sequence.unwrap_or_else(|| Position::from(found.number + 1));
-        let record = Record { position, arrival: found.arrival, data: found.data };
+        if let Some(letter) = &found.rejected {
+            return self.refused(shard, found.place, letter);
+        }
+        let record = Record::new(position, found.arrival, found.data);
         if self.timeline.is_some() {
             self.add_to_timeline(shard, &record, found.place)
         } else {
             self.write_json(shard, &record, found.place)
         }
+    }
+
+    /// An event that a sink refused: it is shown as it was to be sent, and is no failure of ours.
+    fn refused(&mut self, shard: &ShardId, place: Place, letter: &DeadLetter) -> anyhow::Result<()> {
+        let Some(timeline) = &mut self.timeline else {
+            self.out.write_all(&refused::json_line(letter))?;
+            self.out.flush()?;
+            let style = anstyle::AnsiColor::Yellow.on_default();
+            anstream::eprintln!("{style}refused{style:#} {}, {place}: {}", shard.stream, refused::note(letter));
+            return Ok(());
+        };
+        refused::with_event(letter, |event| timeline.add(event));
+        if timeline.bytes >= MAX_TIMELINE_BYTES {
+            timeline.show(&mut self.out)?;
+        }
+        Ok(())
     }
 
     fn write_json(&mut self, shard: &ShardId, record: &Record, place: Place) -> anyhow::Result<()> {

@@ -7,6 +7,8 @@ mod decode;
 mod interrupt;
 #[cfg(feature = "aws")]
 mod inventory;
+mod place;
+mod refused;
 mod run;
 mod schema;
 pub mod simulate;

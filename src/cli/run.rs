@@ -28,11 +28,15 @@ The pipeline's sinks get the events of the files, so a lake can be filled with h
 once their cause is mended. A replay remembers its own progress beside the live checkpoint, which it never touches:
 started again, it goes on where it stopped.
 
+An event that a sink refused goes back to that sink only, as it was to be sent, also if the sink's format or filters
+have changed since. It is a dead letter again where no sink has that name.
+
 Inputs are recognised by content, as `tunnelog decode` does.
 
 Examples:
   tunnelog replay pipelines/quickstart.yaml exported-logs/
-  tunnelog replay pipelines/quickstart.yaml state/quickstart.dead-letters.ndjson";
+  tunnelog replay pipelines/quickstart.yaml state/quickstart.dead-letters.ndjson
+  tunnelog replay pipelines/siem-kafka.yaml state/siem-kafka.dead-letters.rejected.ndjson";
 
 /// Run a pipeline until its sources end, or until it is stopped
 #[derive(Debug, clap::Args)]

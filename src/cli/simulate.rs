@@ -1,7 +1,10 @@
-//! `tunnelog simulate`: a simulated day to a directory or to standard output.
+//! `tunnelog simulate`: a simulated day to a directory, to standard output or (see `stream`) to a Kinesis stream.
 //!
-//! Writes base64 of one record a line, which `tunnelog decode` reads. Asks no clock and no network; the summary
+//! Files get base64 of one record a line, which `tunnelog decode` reads. They ask no clock and no network; the summary
 //! goes to standard error. A reader that closes the pipe early is a clean end.
+
+#[cfg(feature = "aws")]
+mod stream;
 
 use std::fs::{self, File};
 use std::io::{self, BufWriter, ErrorKind, Write};
@@ -28,6 +31,9 @@ Examples:
 
   tunnelog simulate --seed 7 --connections 1000 --hours 1 --rate 500
       another, larger fleet, at 500 records a second
+
+  tunnelog simulate --rate 50 --to kinesis:vpn-logs --region ap-northeast-2
+      into a real stream, as CloudWatch Logs would; --endpoint http://127.0.0.1:4567 for an emulator
 
 The files:
   DIR/records/shard-000.b64, ...                       base64 of one Kinesis record a line
@@ -63,9 +69,16 @@ pub struct SimulateArgs {
     /// Records a second; without it as fast as possible
     #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..))]
     pub rate: Option<u32>,
-    /// A directory for records and inventory, or `-`: records to standard output
+    /// A directory for records and inventory; `-`: records to standard output; `kinesis:NAME` (or its ARN): records
+    /// into this stream, whose order by log stream is kept
     #[arg(long, default_value = "-", value_name = "DIR")]
     pub to: PathBuf,
+    /// Region of the stream; without it that of its ARN, else the environment's
+    #[arg(long, value_name = "REGION")]
+    pub region: Option<String>,
+    /// Another address of Kinesis than the service's own, such as an emulator's
+    #[arg(long, value_name = "URL")]
+    pub endpoint: Option<String>,
     /// Write into a directory that is not empty; files of the same names are replaced
     #[arg(long)]
     pub force: bool,
@@ -83,6 +96,24 @@ impl SimulateArgs {
             rate: self.rate,
         }
     }
+
+    /// The name or ARN of the stream to write to.
+    fn stream(&self) -> Option<&str> {
+        self.to.to_str()?.strip_prefix("kinesis:")
+    }
+}
+
+#[cfg(feature = "aws")]
+fn to_stream(fleet: &Fleet, args: &SimulateArgs, stream: &str) -> anyhow::Result<Counts> {
+    if stream.is_empty() {
+        bail!("`--to kinesis:` names no stream: write --to kinesis:NAME");
+    }
+    stream::run(fleet, args, stream)
+}
+
+#[cfg(not(feature = "aws"))]
+fn to_stream(_: &Fleet, _: &SimulateArgs, _: &str) -> anyhow::Result<Counts> {
+    bail!("this build has no AWS parts: build it with the feature `aws` to write to a stream")
 }
 
 /// Runs the command and answers what was written; the summary is on standard error.
@@ -91,6 +122,12 @@ impl SimulateArgs {
 /// Options out of range, a directory that is not empty or cannot be written.
 pub fn run(args: &SimulateArgs) -> anyhow::Result<Counts> {
     let fleet = Fleet::new(&args.config())?;
+    if let Some(stream) = args.stream() {
+        return to_stream(&fleet, args, stream);
+    }
+    if args.region.is_some() || args.endpoint.is_some() {
+        bail!("--region and --endpoint go with --to kinesis:NAME only");
+    }
     let counts = if args.to.as_os_str() == "-" {
         match write_records(&fleet, args.rate, &mut [BufWriter::new(io::stdout().lock())]) {
             Err((error, counts)) if error.kind() == ErrorKind::BrokenPipe => return Ok(counts),

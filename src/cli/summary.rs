@@ -3,6 +3,7 @@
 use std::fmt::Write;
 use std::path::Path;
 
+use super::place::{self, Place};
 use crate::config::Loaded;
 use crate::config::types::FileSink;
 use crate::event::Kind;
@@ -67,27 +68,49 @@ fn read(text: &mut String, report: &Report) {
 
 fn sinks(text: &mut String, loaded: &Loaded, report: &Report) {
     let width = report.sinks.iter().map(|(name, _)| name.chars().count()).max().unwrap_or(0);
-    let _ = writeln!(text, "\n  {:<width$} {:>12} {:>12} {:>10}  where", "sink", "delivered", "filtered", "repeated");
+    let rejected: u64 = report.sinks.iter().map(|(_, account)| account.rejected).sum();
+    // The column is for what hardly ever happens.
+    let column = |cell: &str| if rejected > 0 { format!(" {cell:>10}") } else { String::new() };
+    let _ = writeln!(
+        text,
+        "\n  {:<width$} {:>12} {:>12}{} {:>10}  where",
+        "sink",
+        "delivered",
+        "filtered",
+        column("rejected"),
+        "repeated"
+    );
     for (name, account) in &report.sinks {
         let _ = writeln!(
             text,
-            "  {:<width$} {:>12} {:>12} {:>10}  {}",
+            "  {:<width$} {:>12} {:>12}{} {:>10}  {}",
             name,
             grouped(account.settled),
             grouped(account.filtered),
+            column(&grouped(account.rejected)),
             grouped(account.abandoned),
-            place(loaded, name)
+            where_of(loaded, name)
+        );
+    }
+    if rejected > 0 {
+        let place = place::of_rejects(loaded);
+        let _ = writeln!(
+            text,
+            "\n  rejected       {} events that their sink refused, kept in {}; `tunnelog replay` gives them to it again",
+            grouped(rejected),
+            shown(&place)
         );
     }
 }
 
-fn place(loaded: &Loaded, sink: &str) -> String {
-    if sink == DEAD_LETTERS {
-        return files(&loaded.dead_letters_file());
-    }
-    match loaded.pipeline.sinks.get(sink).and_then(|sink| sink.file.as_ref()) {
-        Some(file) => files(file),
-        None => "standard output".into(),
+fn where_of(loaded: &Loaded, sink: &str) -> String {
+    shown(&if sink == DEAD_LETTERS { place::of_dead_letters(loaded) } else { place::of_sink(loaded, sink) })
+}
+
+fn shown(place: &Place) -> String {
+    match place {
+        Place::Files(sink) => files(sink),
+        Place::Elsewhere(text) => text.clone(),
     }
 }
 
@@ -121,7 +144,31 @@ fn bytes(count: u64) -> String {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests may panic")]
     use super::*;
+    use crate::delivery::Account;
+
+    #[test]
+    fn what_was_refused_has_a_column_only_where_there_is_some() {
+        let text = "sources: { fleet: { simulate: {} } }\nsinks: { siem: { console: {} } }\n";
+        let Ok(loaded) = crate::config::load_str("p.yaml", text, &|_| None) else { panic!("a pipeline file") };
+        let shown = |rejected| {
+            let account = Account { settled: 1234, filtered: 5, rejected, ..Account::default() };
+            let mut report = Report { sinks: vec![("siem".into(), account)], ..Report::default() };
+            report.totals.records = 1;
+            table(&loaded, &Inputs::Configured, &report)
+        };
+        let none = shown(0);
+        assert!(!none.contains("rejected"), "{none}");
+        assert!(none.contains("siem        1,234            5          0  standard output"), "{none}");
+        let some = shown(1000);
+        assert!(some.contains("sink    delivered     filtered   rejected   repeated  where"), "{some}");
+        assert!(some.contains("siem        1,234            5      1,000          0  standard output"), "{some}");
+        assert!(
+            some.contains("1,000 events that their sink refused, kept in state/p.dead-letters.rejected.ndjson"),
+            "{some}"
+        );
+    }
 
     #[test]
     fn numbers_are_grouped_by_thousands() {

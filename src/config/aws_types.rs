@@ -112,6 +112,16 @@ pub struct S3Sink {
     pub kms_key: Option<String>,
 }
 
+impl S3Sink {
+    /// What the keys of rejects begin with if these are the dead letters' settings: what the prefix has before its
+    /// first placeholder, up to the last `/`, and `rejected/`.
+    pub fn rejected_folder(&self) -> String {
+        let fixed = self.prefix.split('{').next().unwrap_or_default();
+        let whole = fixed.rfind('/').map_or("", |slash| fixed.get(..=slash).unwrap_or_default());
+        format!("{whole}rejected/")
+    }
+}
+
 fn gzip() -> Compression {
     Compression::Gzip
 }

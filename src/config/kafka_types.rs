@@ -1,6 +1,7 @@
 //! The Kafka part of a pipeline file.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::path::PathBuf;
 
 use schemars::JsonSchema;
@@ -68,7 +69,7 @@ pub enum KafkaCompression {
 }
 
 /// TLS settings; paths are relative to the pipeline file.
-#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[derive(Clone, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Tls {
     /// Certificate authorities to trust in place of the system's, PEM.
@@ -86,7 +87,7 @@ pub struct Tls {
 }
 
 /// How to log in.
-#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[derive(Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Sasl {
     /// The mechanism.
@@ -116,4 +117,47 @@ pub enum Mechanism {
     ScramSha512,
     /// Amazon MSK with IAM, port 9098: tokens from the part's `aws` credentials.
     AwsMskIam,
+}
+
+/// What stands for a secret wherever one would be shown.
+const HIDDEN: &str = "[hidden]";
+
+impl fmt::Debug for Tls {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Tls")
+            .field("ca", &self.ca)
+            .field("certificate", &self.certificate)
+            .field("key", &self.key)
+            .field("key_password", &self.key_password.as_ref().map(|_| HIDDEN))
+            .finish()
+    }
+}
+
+impl fmt::Debug for Sasl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sasl")
+            .field("mechanism", &self.mechanism)
+            .field("username", &self.username)
+            .field("password", &self.password.as_ref().map(|_| HIDDEN))
+            .field("password_file", &self.password_file)
+            .finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_password_is_not_shown() {
+        let tls = Tls { key_password: Some("SECRET".into()), ..Tls::default() };
+        let sasl = Sasl {
+            mechanism: Mechanism::ScramSha512,
+            username: Some("reader".into()),
+            password: Some("SECRET".into()),
+            password_file: None,
+        };
+        let shown = format!("{tls:?} {sasl:?}");
+        assert!(!shown.contains("SECRET") && shown.contains("reader") && shown.contains(HIDDEN), "{shown}");
+    }
 }

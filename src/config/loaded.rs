@@ -50,6 +50,17 @@ impl Loaded {
         FileSink { path, compression: Compression::None, rotate: Size::mib(256) }
     }
 
+    /// The file of what sinks refused, beside the dead letter file: that one belongs to the lane of what could not
+    /// be read, which alone writes it.
+    pub fn rejected_file(&self) -> FileSink {
+        let letters = self.dead_letters_file();
+        let name = letters.path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        let endings = [".gz", ".zst", ".ndjson", ".jsonl", ".json"];
+        let stem = endings.iter().fold(name.as_str(), |name, ending| name.strip_suffix(ending).unwrap_or(name));
+        let path = letters.path.with_file_name(format!("{stem}.rejected.ndjson"));
+        FileSink { path, compression: Compression::None, rotate: letters.rotate }
+    }
+
     /// The inputs of a replay source, relative to the working directory.
     pub fn replay_inputs(&self, replay: &Replay) -> Vec<PathBuf> {
         replay.inputs.iter().map(|input| self.directory.join(input)).collect()

@@ -12,14 +12,15 @@
 mod aws_types;
 mod conditions;
 mod expand;
+mod hide;
 mod inventory_types;
+pub mod kafka;
 mod kafka_types;
 mod loaded;
 mod problem;
 mod schema;
 mod tree;
 mod validate;
-mod validate_ec2;
 mod walk;
 mod yaml;
 

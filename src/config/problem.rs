@@ -1,11 +1,14 @@
 //! What is wrong with a pipeline file, and how that is shown to a person.
 //!
 //! A [`Problem`] is complete in itself: file, place, path, the line of the file, and what to do. Only the
-//! file's own text is ever shown, never the value of an environment variable, which may be a secret.
+//! file's own text is ever shown, never the value of an environment variable, which may be a secret; and of that
+//! text no password.
 //! Lines and columns count from 1, columns in characters. No colour: that is the caller's.
 
+use std::borrow::Cow;
 use std::fmt;
 
+use super::hide::hide;
 use super::tree::{Path, Span};
 
 /// How bad it is.
@@ -143,6 +146,8 @@ const MOST: usize = 200;
 pub(crate) struct Report<'a> {
     file: &'a str,
     lines: Vec<&'a str>,
+    /// The same lines as they may be shown.
+    shown: Vec<Cow<'a, str>>,
     /// At most [`MOST`], and then one more that each further one replaces.
     problems: Vec<Problem>,
     /// How many problems there are beyond [`MOST`], and the worst level among them.
@@ -152,7 +157,9 @@ pub(crate) struct Report<'a> {
 impl<'a> Report<'a> {
     /// For the file of this name and text.
     pub(crate) fn new(file: &'a str, text: &'a str) -> Self {
-        Report { file, lines: split_lines(text), problems: Vec::new(), surplus: None }
+        let lines = split_lines(text);
+        let shown = hide(&lines);
+        Report { file, lines, shown, problems: Vec::new(), surplus: None }
     }
 
     /// Adds an error; notes are added to what is returned.
@@ -173,6 +180,11 @@ impl<'a> Report<'a> {
     /// The text of a line, from 1.
     pub(crate) fn line(&self, number: usize) -> &'a str {
         number.checked_sub(1).and_then(|index| self.lines.get(index)).copied().unwrap_or("")
+    }
+
+    /// The line without secrets.
+    fn shown(&self, number: usize) -> &str {
+        number.checked_sub(1).and_then(|index| self.shown.get(index)).map_or("", |line| line)
     }
 
     /// Whether a problem was already found at this path, above it or below it: a second one there would
@@ -214,7 +226,7 @@ impl<'a> Report<'a> {
         let mut problem = self.problem(level, message);
         let index = self.problems.len().min(MOST);
         if index < MOST {
-            problem.place = span.map(|span| place_of(span, self.line(span.start.line)));
+            problem.place = span.map(|span| place_of(span, self.shown(span.start.line)));
             problem.path = path.to_string();
         } else {
             self.surplus = Some(self.surplus.map_or((1, level), |(count, worst)| (count + 1, worst.min(level))));

@@ -140,6 +140,14 @@ impl Node {
         self.descend(path).0
     }
 
+    /// The scalar at `path` as the file has it, with its variables; `None` if there is none.
+    pub(crate) fn written(&self, path: &Path) -> Option<&str> {
+        match &self.descend(path).1?.data {
+            Data::Scalar(scalar) => Some(scalar.before.as_deref().unwrap_or(&scalar.text)),
+            _ => None,
+        }
+    }
+
     /// The last key or list item on the way, and the value if the way leads to its end.
     fn descend(&self, path: &Path) -> (Span, Option<&Node>) {
         let mut node = self;

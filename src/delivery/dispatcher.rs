@@ -27,12 +27,41 @@ pub(super) struct Shard {
     pub(super) lanes: Vec<LaneId>,
 }
 
+/// A stream that a sink follows: the source's name, the stream, its creation time, the sink's name.
+type Followed = (Arc<str>, Arc<str>, Arc<str>, Arc<str>);
+
+fn followed(key: &LaneKey) -> Followed {
+    let shard = &key.shard;
+    let names = [&shard.source, &shard.stream, &shard.stream_created, &key.sink];
+    let [source, stream, created, sink] = names.map(Arc::clone);
+    (source, stream, created, sink)
+}
+
+/// Where a sink begins on a shard that was not there when it stopped: the shard's records came after those of its
+/// parents, whatever the source's `start` says by now. A sink that has not got beyond a start in time keeps to it.
+fn starts_of_followed(pipeline: &Arc<str>, remembered: &[(LaneKey, LaneState)]) -> BTreeMap<Followed, StartAt> {
+    let mut starts: BTreeMap<Followed, StartAt> = BTreeMap::new();
+    for (key, state) in remembered.iter().filter(|(key, _)| key.pipeline == *pipeline) {
+        let start = starts.entry(followed(key)).or_insert(StartAt::TrimHorizon);
+        *start = match (*start, state.at) {
+            (StartAt::AtTimestamp(first), At::Start(StartAt::AtTimestamp(other))) => {
+                StartAt::AtTimestamp(first.min(other))
+            }
+            (_, At::Start(at @ StartAt::AtTimestamp(_))) => at,
+            (start, _) => start,
+        };
+    }
+    starts
+}
+
 /// See the module.
 #[derive(Debug)]
 pub struct Dispatcher {
     pub(super) options: Options,
     /// What the store had at the start, by lane; taken out as shards open.
     pub(super) remembered: BTreeMap<LaneKey, LaneState>,
+    /// Streams that a sink followed before this run.
+    followed: BTreeMap<Followed, StartAt>,
     pub(super) shards: Vec<Shard>,
     pub(super) by_id: HashMap<ShardId, usize>,
     pub(super) lanes: Vec<Lane>,
@@ -56,6 +85,7 @@ impl Dispatcher {
     pub fn new(options: Options, sources: usize, remembered: Vec<(LaneKey, LaneState)>) -> Dispatcher {
         let accounts = vec![Account::default(); options.sinks.len()];
         Dispatcher {
+            followed: starts_of_followed(&options.pipeline, &remembered),
             options,
             remembered: remembered.into_iter().collect(),
             shards: Vec::new(),
@@ -179,7 +209,10 @@ impl Dispatcher {
             sink: Arc::clone(&self.options.sinks[sink]),
         };
         let committed = self.remembered.remove(&key);
-        let base = committed.as_ref().map_or(At::Start(start), |state| state.at);
+        let base = match &committed {
+            Some(state) => state.at,
+            None => At::Start(self.followed.get(&followed(&key)).copied().unwrap_or(start)),
+        };
         let phase = match &committed {
             None => Phase::New,
             Some(LaneState { at: At::ShardEnd, .. }) => Phase::Done,

@@ -43,6 +43,15 @@ impl Format {
         }
     }
 
+    /// The schema of the items, name and version, where they have one.
+    pub fn schema(&self) -> Option<&'static str> {
+        match self {
+            Format::Json(_) => Some(crate::event::SCHEMA),
+            Format::Timeline(_) => None,
+            Format::DeadLetter => Some(dead_letter::SCHEMA),
+        }
+    }
+
     /// Appends exactly one item with its newline; nothing before it contains a newline.
     pub fn encode(&self, event: &Event<'_>, out: &mut Vec<u8>) {
         match self {

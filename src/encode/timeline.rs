@@ -250,6 +250,13 @@ fn styled(out: &mut Vec<u8>, style: Option<Style>, body: impl FnOnce(&mut Vec<u8
     }
 }
 
+/// Foreign text for a terminal, cut to `limit` characters.
+pub fn cleaned(text: &str, limit: usize) -> String {
+    let mut out = Vec::new();
+    clean(&mut out, text, limit);
+    String::from_utf8(out).unwrap_or_default()
+}
+
 /// Writes foreign text: at most `limit` characters, and none that a terminal would obey.
 fn clean(out: &mut Vec<u8>, text: &str, limit: usize) {
     for (count, character) in text.chars().enumerate() {

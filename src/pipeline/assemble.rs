@@ -16,7 +16,9 @@ use crate::enrich::file::FileInventory;
 use crate::enrich::overlay::Overlay;
 use crate::enrich::{Answers, Inventory, Snapshot, join};
 use crate::route::Filter;
-use crate::sink::rejects::{MemoryRejects, SharedRejects};
+#[cfg(feature = "aws")]
+use crate::sink::rejects::S3Rejects;
+use crate::sink::rejects::{FileRejects, SharedRejects};
 use crate::sink::{Context, Sink, console, file};
 use crate::source::replay::{OnRead, ReplaySource};
 use crate::source::simulate::{Fleet, SimulateSource};
@@ -70,10 +72,12 @@ pub async fn assemble(loaded: &Loaded, inputs: &Inputs, health: Health) -> Resul
     let rejects = rejects(loaded).await?;
     let store_id: Arc<str> = store.id().into();
     let (plans, sinks) = sinks(loaded, &store_id, &rejects).await?;
+    let max_record_bytes = usize::try_from(pipeline.limits.record.0).unwrap_or(usize::MAX);
+    let names = sinks.iter().map(|(name, _)| Arc::clone(name)).collect();
     Ok(Parts {
         name: loaded.name.as_str().into(),
         sources: sources(loaded, inputs).await?,
-        core: Arc::new(Core::new(usize::try_from(pipeline.limits.record.0).unwrap_or(usize::MAX), plans)),
+        core: Arc::new(Core::new(max_record_bytes, plans).with_names(names)),
         inventory,
         sinks,
         store: Box::new(store),
@@ -128,9 +132,16 @@ async fn source(loaded: &Loaded, name: &str, config: &types::Source) -> Result<B
 type NamedSinks = Vec<(Arc<str>, Box<dyn Sink>)>;
 
 /// Where the sinks' rejects go: beside the dead letters of what could not be read.
+#[cfg_attr(not(feature = "aws"), expect(clippy::unused_async, reason = "the same shape as with it"))]
 async fn rejects(loaded: &Loaded) -> Result<SharedRejects, AssembleError> {
-    let _ = loaded;
-    Ok(Arc::new(MemoryRejects::default()))
+    #[cfg(feature = "aws")]
+    if let Some(letters) = &loaded.pipeline.dead_letters
+        && let Some(s3) = &letters.s3
+    {
+        let rejects = S3Rejects::connect(s3, letters.aws.as_ref()).await;
+        return Ok(Arc::new(rejects.map_err(|error| AssembleError(format!("dead letters: {error}")))?));
+    }
+    Ok(Arc::new(FileRejects::new(loaded.rejected_file())))
 }
 
 async fn sinks(
@@ -144,12 +155,11 @@ async fn sinks(
         let terminal = config.console.is_some() && std::io::stdout().is_terminal();
         let default = if terminal { FormatName::Timeline } else { FormatName::Json };
         let colour = terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-        plans.push(SinkPlan {
-            format: Format::resolve(config.format.as_ref(), default, colour),
-            filter: Filter::compile(config.only.as_ref(), config.except.as_ref()),
-        });
+        let format = Format::resolve(config.format.as_ref(), default, colour);
+        let schema = format.schema();
+        plans.push(SinkPlan { format, filter: Filter::compile(config.only.as_ref(), config.except.as_ref()) });
         let context = context(loaded, name, store, rejects);
-        let sink = sink(context, config).await;
+        let sink = sink(context, config, schema).await;
         let sink = sink.map_err(|error| AssembleError(format!("sink `{name}`: {error}")))?;
         sinks.push((name.as_str().into(), sink));
     }
@@ -171,7 +181,7 @@ fn context(loaded: &Loaded, name: &str, store: &Arc<str>, rejects: &SharedReject
 }
 
 #[cfg_attr(not(feature = "aws"), expect(unused_variables, clippy::unused_async, reason = "the same shape as with it"))]
-async fn sink(context: Context, config: &types::Sink) -> Result<Box<dyn Sink>, String> {
+async fn sink(context: Context, config: &types::Sink, schema: Option<&'static str>) -> Result<Box<dyn Sink>, String> {
     let aws = config.aws.as_ref();
     if let Some(file) = &config.file {
         return Ok(Box::new(file::file(file)?));
@@ -181,7 +191,7 @@ async fn sink(context: Context, config: &types::Sink) -> Result<Box<dyn Sink>, S
     }
     #[cfg(feature = "kafka")]
     if let Some(kafka) = &config.kafka {
-        return crate::sink::kafka::connect(context, kafka, aws).await;
+        return crate::sink::kafka::connect(context, kafka, aws, schema).await;
     }
     #[cfg(feature = "aws")]
     if let Some(firehose) = &config.firehose {
@@ -195,7 +205,7 @@ async fn sink(context: Context, config: &types::Sink) -> Result<Box<dyn Sink>, S
 }
 
 /// Where records go that cannot be read: a lane like any other.
-#[cfg_attr(not(feature = "aws"), expect(clippy::unused_async, reason = "the same shape as with it"))]
+#[cfg_attr(not(feature = "aws"), expect(unused_variables, clippy::unused_async, reason = "the same shape as with it"))]
 async fn dead_letters(loaded: &Loaded, store: &Arc<str>, rejects: &SharedRejects) -> Result<Box<dyn Sink>, String> {
     #[cfg(feature = "aws")]
     if let Some(letters) = &loaded.pipeline.dead_letters

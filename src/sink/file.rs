@@ -37,7 +37,8 @@ pub struct LineFile {
 }
 
 impl LineFile {
-    fn open(config: &FileSink) -> Result<LineFile, String> {
+    /// Opens it for this process alone, without a torn tail.
+    pub(super) fn open(config: &FileSink) -> Result<LineFile, String> {
         if let Some(folder) = config.path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
             std::fs::create_dir_all(folder).map_err(|error| advice("made", folder, &error))?;
         }
@@ -48,6 +49,20 @@ impl LineFile {
         let path = numbered(&config.path, number);
         let (file, length) = open_at_end(&path, config.compression)?;
         Ok(LineFile { config: config.clone(), path, file, number, length, torn: false })
+    }
+
+    /// Appends a unit that is compressed already, in a new file if the current one is full, and syncs it. On an
+    /// error nothing of it remains once the next unit is written.
+    pub(super) fn write(&mut self, unit: &[u8]) -> Result<(), String> {
+        if self.length > 0 && self.length + unit.len() as u64 > self.config.rotate.0 {
+            self.rotate()?;
+        }
+        self.append(unit).map_err(|error| advice("written", &self.path, &error))
+    }
+
+    /// Whether the file still has its name: a person may have moved it away, to replay it.
+    pub(super) fn is_in_place(&self) -> bool {
+        is_same(&self.file, &self.path)
     }
 
     fn rotate(&mut self) -> Result<(), String> {
@@ -86,10 +101,7 @@ impl Medium for LineFile {
 
     fn write_unit(&mut self, parts: &[LaneBatch]) -> Result<(), WriteError> {
         let unit = compress(self.config.compression, parts).map_err(|error| self.retry("compressed", &error))?;
-        if self.length > 0 && self.length + unit.len() as u64 > self.config.rotate.0 {
-            self.rotate().map_err(WriteError::Retry)?;
-        }
-        self.append(&unit).map_err(|error| self.retry("written", &error))
+        self.write(&unit).map_err(WriteError::Retry)
     }
 
     fn close(&mut self) -> Result<(), String> {
@@ -160,6 +172,21 @@ fn open_at_end(path: &Path, compression: Compression) -> Result<(File, u64), Str
     }
     sync_folder(path).map_err(failed)?;
     Ok((file, whole))
+}
+
+#[cfg(unix)]
+fn is_same(file: &File, path: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt as _;
+    match (file.metadata(), path.metadata()) {
+        (Ok(open), Ok(named)) => (open.dev(), open.ino()) == (named.dev(), named.ino()),
+        _ => false,
+    }
+}
+
+/// Where a file that is open cannot be renamed.
+#[cfg(not(unix))]
+fn is_same(_: &File, path: &Path) -> bool {
+    path.exists()
 }
 
 /// A new name in a folder survives a crash only when the folder is synced.

@@ -16,6 +16,7 @@ use bytes::Bytes;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize, Serializer};
 
+use crate::encode::DeadLetter;
 use crate::event::Millis;
 
 /// A record's place in its shard: a number of up to 76 decimal digits, ordered numerically.
@@ -115,8 +116,18 @@ pub struct Record {
     pub position: Position,
     /// When it arrived in the stream: `observed` of its events. Never "now".
     pub arrival: Option<Millis>,
-    /// Gzip or plain; not yet looked at.
+    /// Gzip or plain; not yet looked at. Of a rejected item: its bytes as they were to be sent.
     pub data: Bytes,
+    /// It is no record but an item that a sink refused, read back from its dead letter: it goes to that sink only.
+    /// Only what reads dead letters from files sets this; whatever arrives in a stream is a record.
+    pub rejected: Option<Arc<DeadLetter>>,
+}
+
+impl Record {
+    /// A record as a stream has it.
+    pub fn new(position: Position, arrival: Option<Millis>, data: Bytes) -> Record {
+        Record { position, arrival, data, rejected: None }
+    }
 }
 
 /// Where a reader begins.

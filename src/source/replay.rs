@@ -280,12 +280,13 @@ fn batch(input: &mut Input, after: StartAt, say: &mut dyn FnMut(&Unreadable)) ->
 fn record_of(item: &Item) -> Record {
     match item {
         Item::Record(found) => {
-            Record { position: Position::from(found.number + 1), arrival: found.arrival, data: found.data.clone() }
+            let record = Record::new(Position::from(found.number + 1), found.arrival, found.data.clone());
+            Record { rejected: found.rejected.clone(), ..record }
         }
         Item::Unreadable(Unreadable { number, bytes, .. }) => {
             // Bytes that are withheld are secret, or too many to hold: they stay in the file.
             let data = bytes.clone().unwrap_or_else(|| Bytes::from_static(WITHHELD));
-            Record { position: Position::from(number + 1), arrival: None, data }
+            Record::new(Position::from(number + 1), None, data)
         }
     }
 }

@@ -125,6 +125,29 @@ impl SourceMetrics {
     }
 }
 
+/// What is counted per source that reads a stream.
+#[derive(Clone, Debug)]
+pub struct StreamMetrics {
+    /// [`name::STREAM_BEHIND_SECONDS`].
+    pub behind_seconds: Gauge,
+    /// [`name::STREAM_BEHIND_RECORDS`].
+    pub behind_records: Gauge,
+    /// [`name::STREAM_THROTTLED`].
+    pub throttled: Counter,
+}
+
+impl StreamMetrics {
+    /// The handles of the source of this name in the pipeline file.
+    pub fn new(source: &Arc<str>) -> Self {
+        let source = SharedString::from_shared(Arc::clone(source));
+        StreamMetrics {
+            behind_seconds: gauge!(name::STREAM_BEHIND_SECONDS, "source" => source.clone()),
+            behind_records: gauge!(name::STREAM_BEHIND_RECORDS, "source" => source.clone()),
+            throttled: counter!(name::STREAM_THROTTLED, "source" => source),
+        }
+    }
+}
+
 /// What is counted per sink.
 #[derive(Clone, Debug)]
 pub struct SinkMetrics {
@@ -331,7 +354,8 @@ mod tests {
     fn every_metric_of_the_table_is_rendered_with_its_help_kind_and_labels() {
         let text = rendered(|| {
             SourceMetrics::new(&"main".into()).unreadable("not_gzip");
-            drop((SinkMetrics::new(&"siem".into()), CoreMetrics::new(), AccountMetrics::new(&"111122223333".into())));
+            drop((SinkMetrics::new(&"siem".into()), CoreMetrics::new(), StreamMetrics::new(&"main".into())));
+            drop(AccountMetrics::new(&"111122223333".into()));
             lanes("running").set(2.0);
         });
         for metric in name::CATALOGUE {

@@ -41,6 +41,12 @@ pub const CHECKPOINT_COMMIT_SECONDS: &str = "tunnelog_checkpoint_commit_seconds"
 pub const CHECKPOINT_AGE_SECONDS: &str = "tunnelog_checkpoint_age_seconds";
 /// How far a source is behind its tip.
 pub const SOURCE_LAG_SECONDS: &str = "tunnelog_source_lag_seconds";
+/// How far a stream's slowest shard is behind its tip.
+pub const STREAM_BEHIND_SECONDS: &str = "tunnelog_stream_behind_seconds";
+/// How many records a stream's readers are behind, as an estimate.
+pub const STREAM_BEHIND_RECORDS: &str = "tunnelog_stream_behind_records";
+/// Reads that the service refused for their frequency or size.
+pub const STREAM_THROTTLED: &str = "tunnelog_stream_throttled_total";
 /// Reads that failed.
 pub const SOURCE_ERRORS: &str = "tunnelog_source_errors_total";
 /// Ranges of records that are lost upstream.
@@ -95,7 +101,33 @@ pub const CATALOGUE: &[Metric] = {
         row(BUILD_INFO, Gauge, &["version"], "The running version of tunnelog; the value is always 1."),
         row(RECORDS_READ, Counter, &["source"], "Records read, those read again after a rewind included."),
         row(RECORD_BYTES_READ, Counter, &["source"], "Bytes of the records read, as delivered (usually gzip)."),
-        row(SOURCE_LAG_SECONDS, Gauge, &["source"], "How far the slowest shard is behind the newest record."),
+        row(
+            SOURCE_LAG_SECONDS,
+            Gauge,
+            &["source"],
+            "Age of the record processed last: from its arrival in the stream until it was processed.",
+        ),
+        row(
+            STREAM_BEHIND_SECONDS,
+            Gauge,
+            &["source"],
+            "How far the slowest shard is behind its tip, as Kinesis says (MillisBehindLatest); 0 at the tip.",
+        ),
+        row(
+            STREAM_BEHIND_RECORDS,
+            Gauge,
+            &["source"],
+            "Estimate of the records not yet read: Kinesis tells no number, so the seconds behind are multiplied by \
+             the rate at which the records read last had arrived; 0, which is exact, at the tip. What is read and \
+             not settled is in tunnelog_lane_open_records.",
+        ),
+        row(
+            STREAM_THROTTLED,
+            Counter,
+            &["source"],
+            "Reads that Kinesis refused because the shard's limits are used up, by this or another program; each is \
+             tried again more slowly.",
+        ),
         row(SOURCE_ERRORS, Counter, &["source"], "Failed reads; each is tried again after a pause."),
         row(GAPS, Counter, &["source"], "Ranges of records that had expired before they were read."),
         row(CONTROL_MESSAGES, Counter, &["source"], "Subscription control messages; they carry no events."),

@@ -1,5 +1,6 @@
 //! A bench for one sink: the real dispatcher makes its batches, the test decides when what happens. One thread,
 //! no clock of its own; run it under paused time, so that a sink's pauses cost nothing.
+#![allow(dead_code, reason = "each test binary uses its part")]
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -24,12 +25,44 @@ pub(crate) struct Load {
     pub(crate) padding: usize,
     /// Records that may be open in a lane.
     pub(crate) open_records: usize,
+    /// Items of a record are of this many days, one after another.
+    pub(crate) days: usize,
+    /// Which items (record, item) a filter lets through.
+    pub(crate) filter: fn(usize, usize) -> bool,
+    /// Records before this number, from 1, have expired.
+    pub(crate) expired: usize,
+    /// One item (shard, record, item) is odd.
+    pub(crate) odd: Option<((usize, usize, usize), Odd)>,
+}
+
+/// What is odd about an item.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Odd {
+    /// Bytes that are added to it.
+    pub(crate) padding: usize,
+    pub(crate) time: Millis,
 }
 
 impl Default for Load {
     fn default() -> Load {
-        Load { shards: 3, records: 40, padding: 20, open_records: 10_000 }
+        let all = |_, _| true;
+        Load { shards: 3, records: 40, padding: 20, open_records: 10_000, days: 1, filter: all, expired: 0, odd: None }
     }
+}
+
+/// How often a life is looked at.
+const LOOK: std::time::Duration = std::time::Duration::from_millis(20);
+
+const DAY_MS: i64 = 24 * 3600 * 1000;
+
+/// What becomes of the process when it commits.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Fate {
+    Lives,
+    /// The store never gets it.
+    DiesBefore,
+    /// The store has it, and nobody hears of it.
+    DiesAfter,
 }
 
 /// The items of a record: 0 to 4, known by their numbers.
@@ -48,8 +81,9 @@ fn id_of(shard: usize, record: usize, item: usize) -> String {
 /// What has to reach the destination, by shard, in order.
 pub(crate) fn expected(load: Load) -> Vec<Vec<String>> {
     let shard = |shard| {
-        let items = move |record| (0..items_of(shard, record)).map(move |item| id_of(shard, record, item));
-        (0..load.records).flat_map(items).collect()
+        let items = move |record| (0..items_of(shard, record)).map(move |item| (record, item));
+        let all = (0..load.records).flat_map(items).filter(|(record, item)| (load.filter)(*record, *item));
+        all.map(|(record, item)| id_of(shard, record, item)).collect()
     };
     (0..load.shards).map(shard).collect()
 }
@@ -85,6 +119,8 @@ pub(crate) struct Bench<'d> {
     pub(crate) refusals: usize,
     pub(crate) settled: u64,
     pub(crate) downs: usize,
+    /// Why it was down last.
+    pub(crate) last_down: String,
     pub(crate) ups: usize,
     /// Items on the way when the run began are the destination's old ones.
     found: usize,
@@ -110,8 +146,10 @@ impl<'d> Bench<'d> {
             refusals: 0,
             settled: 0,
             downs: 0,
+            last_down: String::new(),
             ups: 0,
-            found: destination.delivered().len(),
+            // What a sealed chunk publishes may take the place of what an earlier run had published.
+            found: if destination.seals() { 0 } else { destination.delivered().len() },
         };
         for shard in 0..load.shards {
             let shard = ShardId {
@@ -140,9 +178,14 @@ impl<'d> Bench<'d> {
     /// Hears one word of the sink, and does what follows from it.
     pub(crate) async fn hear(&mut self) {
         self.fill();
-        let word = tokio::time::timeout(self.destination.silence(), self.sink.next()).await;
-        let word = word.unwrap_or_else(|_| panic!("the sink is silent: {:?}", self.dispatcher.load()));
-        self.heard(word);
+        let silence = tokio::time::sleep(self.destination.silence());
+        let abandonments = self.dispatcher.abandonments();
+        tokio::select! {
+            word = self.sink.next() => self.heard(word),
+            // A sink that drops receipts need not say a word.
+            () = abandonments.notified() => {}
+            () = silence => panic!("the sink is silent: {:?}", self.dispatcher.load()),
+        }
         self.fill();
     }
 
@@ -177,6 +220,25 @@ impl<'d> Bench<'d> {
             self.hear().await;
         }
         self.close().await;
+    }
+
+    /// To the end of all shards, or until `is_dead`. Whether it got to the end.
+    pub(crate) async fn live(&mut self, is_dead: impl Fn() -> bool) -> bool {
+        self.fill();
+        let patience = tokio::time::Instant::now() + self.destination.silence();
+        while !self.dispatcher.is_finished() {
+            if is_dead() {
+                return false;
+            }
+            assert!(tokio::time::Instant::now() < patience, "it does not end: {:?}", self.dispatcher.load());
+            if let Ok(word) = tokio::time::timeout(LOOK, self.sink.next()).await {
+                self.heard(word);
+            }
+            // Receipts may have been dropped without a word.
+            self.fill();
+        }
+        self.close().await;
+        true
     }
 
     /// As a SIGTERM does it.
@@ -216,7 +278,7 @@ impl<'d> Bench<'d> {
             FromSink::Settled(settlement) => {
                 self.settled += settlement.count();
                 if self.load.padding < 1000 {
-                    let there = self.destination.delivered().len() - self.found;
+                    let there = self.destination.delivered().len() - self.found + self.destination.rejected();
                     assert!(self.settled as usize <= there, "{} items settled, {there} are there", self.settled);
                 }
                 self.dispatcher.settled(&settlement);
@@ -231,6 +293,7 @@ impl<'d> Bench<'d> {
             FromSink::Down(reason) => {
                 assert!(!reason.is_empty());
                 self.downs += 1;
+                self.last_down = reason;
             }
             FromSink::Up => self.ups += 1,
             FromSink::Failed(reason) => panic!("the sink has failed: {reason}"),
@@ -262,9 +325,15 @@ impl<'d> Bench<'d> {
                 }
                 Command::Commit(_) if self.hold_commits => {}
                 Command::Commit(states) => {
+                    let fate = self.destination.commit();
+                    if fate == Fate::DiesBefore {
+                        continue;
+                    }
                     self.destination.remember(&states);
                     self.store.extend(states);
-                    self.dispatcher.committed();
+                    if fate == Fate::Lives {
+                        self.dispatcher.committed();
+                    }
                 }
             }
         }
@@ -282,10 +351,11 @@ impl<'d> Bench<'d> {
     }
 
     fn open_reader(&mut self, reader: ReaderId, shard: &ShardId, from: StartAt) {
-        let next = match from {
+        let next: usize = match from {
             StartAt::After(position) => position.to_string().parse().unwrap(),
             StartAt::TrimHorizon | StartAt::AtTimestamp(_) => 0,
         };
+        let next = next.max(self.load.expired);
         self.readers.insert(reader, Reader { shard: shard.shard.parse().unwrap(), next });
     }
 
@@ -294,12 +364,19 @@ impl<'d> Bench<'d> {
         let Some(reader) = self.readers.get_mut(&id) else { return };
         let mut records = Vec::new();
         let mut encoded = Encoded::default();
+        let mut own = FixedBitSet::new();
         if reader.next < self.load.records {
             self.may_read -= 1;
-            records.push(record_info(reader.next as u64 + 1));
+            records.push(record_info(reader.shard, reader.next as u64 + 1));
             for item in 0..items_of(reader.shard, reader.next) {
-                encoded.bytes.extend(line_of(reader.shard, reader.next, item, self.load.padding));
-                encoded.items.push(make_item(encoded.bytes.len()));
+                let odd = self.load.odd.filter(|(place, _)| *place == (reader.shard, reader.next, item));
+                let time = Millis((item % self.load.days) as i64 * DAY_MS);
+                let odd = odd.map_or(Odd { padding: self.load.padding, time }, |(_, odd)| odd);
+                encoded.bytes.extend(line_of(reader.shard, reader.next, item, odd.padding));
+                let id = EventId((reader.shard * 1_000_000 + reader.next * 10 + item) as u128);
+                encoded.items.push(Item { id, time: odd.time, ..make_item(encoded.bytes.len()) });
+                own.grow(encoded.items.len());
+                own.set(encoded.items.len() - 1, (self.load.filter)(reader.next, item));
             }
             reader.next += 1;
         }
@@ -307,8 +384,6 @@ impl<'d> Bench<'d> {
         let buffered_to = records.last().map(|record: &RecordInfo| record.position);
         let records = Arc::new(records);
         encoded.records = Arc::clone(&records);
-        let mut own = FixedBitSet::with_capacity(encoded.items.len());
-        own.insert_range(..);
         let lanes = vec![Some(LaneItems::new(&Arc::new(encoded), own, 0))];
         self.dispatcher.read(ReadResult { reader: id, piece: Piece { records, lanes }, end, buffered_to });
     }
@@ -319,8 +394,16 @@ impl<'d> Bench<'d> {
     }
 }
 
-fn record_info(position: u64) -> RecordInfo {
-    RecordInfo { position: Position::from(position), done: true, ..RecordInfo::default() }
+fn record_info(shard: usize, position: u64) -> RecordInfo {
+    RecordInfo {
+        position: Position::from(position),
+        // One a millisecond, of a hundred bytes.
+        arrival: Some(Millis(position as i64)),
+        bytes: 100,
+        done: true,
+        log_stream: Some(format!("stream-{shard}").into()),
+        ..RecordInfo::default()
+    }
 }
 
 fn make_item(end: usize) -> Item {

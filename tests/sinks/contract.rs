@@ -2,6 +2,7 @@
 //!
 //! Under paused time for sinks without a network, on real time for the others (a multi-threaded runtime: see
 //! [`Destination`]).
+#![allow(dead_code, reason = "each test binary uses its part")]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -9,7 +10,7 @@ use std::time::Duration;
 use tunnelog::delivery::{LaneKey, LaneState};
 use tunnelog::sink::Sink;
 
-use super::bench::{Bench, Load, by_shard, expected};
+use super::bench::{Bench, Fate, Load, Odd, by_shard, expected};
 
 /// Where a sink's items go, as somebody else sees it. Its methods may block: a destination behind a network uses
 /// `tokio::task::block_in_place`.
@@ -33,6 +34,14 @@ pub(crate) trait Destination {
     fn check_whole(&self);
     /// The store has this now.
     fn remember(&self, states: &[(LaneKey, LaneState)]);
+    /// How many items were refused for good and are durable as dead letters.
+    fn rejected(&self) -> usize {
+        0
+    }
+    /// The process commits: what becomes of it.
+    fn commit(&self) -> Fate {
+        Fate::Lives
+    }
     /// How long the sink may have nothing to say although it should. Paused time costs nothing.
     fn silence(&self) -> Duration {
         Duration::from_secs(600)
@@ -200,4 +209,31 @@ pub(crate) async fn a_torn_tail_is_repaired_and_its_items_come_again(destination
     check_at_least_once(destination, load);
     let all: BTreeSet<String> = destination.delivered().into_iter().collect();
     assert_eq!(all.len(), expected(load).concat().len());
+}
+
+/// The destination refuses one item for good: it becomes a dead letter, its neighbours go on.
+pub(crate) async fn a_refused_item_becomes_a_dead_letter_and_its_neighbours_go_on(
+    destination: &dyn Destination,
+    odd: Odd,
+) {
+    // This record has four items: one in the middle.
+    let load = Load { odd: Some(((1, 6, 1), odd)), ..Load::default() };
+    let mut bench = Bench::new(load, destination, BTreeMap::new());
+    bench.finish().await;
+    assert!(bench.is_all_remembered(), "{}", destination.name());
+    assert_eq!(destination.rejected(), 1, "{}", destination.name());
+    destination.check_whole();
+    let delivered = by_shard(load, &destination.delivered());
+    for (got, wanted) in delivered.into_iter().zip(expected(load)) {
+        let wanted: Vec<String> = wanted.into_iter().filter(|id| id != "1/6/1").collect();
+        let missing: Vec<_> = wanted.iter().filter(|id| !got.contains(id)).collect();
+        assert!(missing.is_empty(), "{}: {missing:?} are missing", destination.name());
+        if !destination.keeps_order() {
+            continue;
+        }
+        let place = |id: &String| wanted.iter().position(|other| other == id).unwrap();
+        for pair in got.windows(2) {
+            assert!(place(&pair[1]) <= place(&pair[0]) + 1, "{}: {} before {}", destination.name(), pair[0], pair[1]);
+        }
+    }
 }

@@ -9,8 +9,9 @@ use serde_json::value::RawValue;
 
 use super::super::envelope::{millis, scalar};
 use super::super::inflate::GZIP_MAGIC;
-use super::Reason;
 use super::batch::BareLine;
+use super::{Reason, letter};
+use crate::encode::DeadLetter;
 use crate::event::Millis;
 
 /// Base64 with padding or without.
@@ -27,6 +28,7 @@ pub(super) fn base64(text: &str) -> Option<Bytes> {
 /// Where the findings go, in order.
 pub(super) trait Findings {
     fn record(&mut self, data: Bytes, arrival: Option<Millis>, sequence: Option<String>);
+    fn rejected(&mut self, letter: DeadLetter);
     fn line(&mut self, line: BareLine<'_>);
     fn unreadable(&mut self, reason: Reason, bytes: Option<Bytes>);
 }
@@ -46,6 +48,8 @@ struct Keys<'a> {
     events: Option<&'a RawValue>,
     #[serde(borrow)]
     schema: Option<&'a RawValue>,
+    #[serde(borrow)]
+    sink: Option<&'a RawValue>,
     #[serde(borrow)]
     data: Option<&'a RawValue>,
     #[serde(borrow)]
@@ -148,7 +152,10 @@ fn object(text: &str, out: &mut dyn Findings) {
     }
     if keys.schema.and_then(scalar).is_some_and(|schema| schema.starts_with("tunnelog.dead-letter/")) {
         let arrival = keys.arrival.or(keys.observed).and_then(scalar).and_then(|text| millis(&text));
-        return data(keys.data, text, arrival, None, out);
+        return match keys.sink.and_then(letter::sink) {
+            Some(sink) => rejected(sink, keys.data, text, arrival, out),
+            None => data(keys.data, text, arrival, None, out),
+        };
     }
     if let Some(Ok(records)) = keys.records.map(|raw| serde_json::from_str::<Vec<&RawValue>>(raw.get())) {
         return records.into_iter().for_each(|raw| kinesis_record(raw, out));
@@ -186,15 +193,27 @@ fn data(
     sequence: Option<String>,
     out: &mut dyn Findings,
 ) {
-    let whole = || Some(Bytes::copy_from_slice(whole.as_bytes()));
-    let Some(data) = data else { return out.unreadable(Reason::NoData, whole()) };
-    match scalar(data).and_then(|text| base64(&text)) {
+    match bytes_of(data) {
+        Ok(data) => out.record(data, arrival, sequence),
         // Base64 of an EC2 answer would be a secret in disguise.
-        Some(data) if !data.starts_with(&GZIP_MAGIC) && is_ec2(&String::from_utf8_lossy(&data)) => {
-            out.unreadable(Reason::Ec2Inventory, None);
-        }
-        Some(data) => out.record(data, arrival, sequence),
-        None => out.unreadable(Reason::BadBase64, whole()),
+        Err(Reason::Ec2Inventory) => out.unreadable(Reason::Ec2Inventory, None),
+        Err(reason) => out.unreadable(reason, Some(Bytes::copy_from_slice(whole.as_bytes()))),
+    }
+}
+
+fn bytes_of(data: Option<&RawValue>) -> Result<Bytes, Reason> {
+    let data = scalar(data.ok_or(Reason::NoData)?).and_then(|text| base64(&text)).ok_or(Reason::BadBase64)?;
+    let secret = !data.starts_with(&GZIP_MAGIC) && is_ec2(&String::from_utf8_lossy(&data));
+    if secret { Err(Reason::Ec2Inventory) } else { Ok(data) }
+}
+
+/// The dead letter of an item that a sink refused; `whole` is kept if it holds no item.
+fn rejected(sink: String, data: Option<&RawValue>, whole: &str, observed: Option<Millis>, out: &mut dyn Findings) {
+    match bytes_of(data) {
+        Ok(data) if !data.is_empty() => out.rejected(letter::read(sink, data, observed, whole)),
+        Ok(_) => out.unreadable(Reason::NoData, Some(Bytes::copy_from_slice(whole.as_bytes()))),
+        Err(Reason::Ec2Inventory) => out.unreadable(Reason::Ec2Inventory, None),
+        Err(reason) => out.unreadable(reason, Some(Bytes::copy_from_slice(whole.as_bytes()))),
     }
 }
 

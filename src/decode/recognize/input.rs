@@ -7,6 +7,14 @@ use flate2::bufread::GzDecoder;
 use super::super::inflate::GZIP_MAGIC;
 use super::member::{self, Member};
 
+/// How a Zstandard frame begins (RFC 8878 section 3.1.1).
+pub(super) const ZSTD_MAGIC: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
+
+/// The largest window that a Zstandard frame may ask for, as a power of two: 128 MiB, the format's own limit for
+/// decoders that are not told otherwise.
+#[cfg(feature = "zstd")]
+const ZSTD_WINDOW_LOG: u32 = 27;
+
 /// A reader that can look ahead and take bytes back.
 pub(super) trait Peek: BufRead {
     /// Up to `count` bytes that come next; fewer only at the end.
@@ -125,9 +133,9 @@ impl BufRead for Tee<'_> {
 }
 
 /// Unpacks one gzip member, and those behind it as long as one ends in the middle of a line and the next
-/// is no record of its own.
+/// is no record of its own; or Zstandard frames as long as there are any.
 pub(super) struct Unzip<R: BufRead> {
-    decoder: Option<GzDecoder<Input<R>>>,
+    decoder: Option<Decoder<R>>,
     last: u8,
     max_bytes: usize,
 }
@@ -135,7 +143,7 @@ pub(super) struct Unzip<R: BufRead> {
 impl<R: BufRead> Unzip<R> {
     /// The packed input, behind the member.
     fn into_inner(self) -> Option<Input<R>> {
-        self.decoder.map(GzDecoder::into_inner)
+        self.decoder.map(Decoder::into_inner)
     }
 }
 
@@ -148,20 +156,81 @@ impl<R: BufRead> Read for Unzip<R> {
                 self.last = *last;
                 return Ok(read);
             }
-            if buffer.is_empty() || self.last == b'\n' || decoder.get_mut().peek(2)? != GZIP_MAGIC {
+            if buffer.is_empty() {
                 return Ok(0);
             }
-            if let Member::Record(data) | Member::Damaged(data) = member::sniff(decoder.get_mut(), self.max_bytes)? {
-                decoder.get_mut().push_back(&data);
-                self.last = b'\n';
-                return Ok(0);
+            match decoder {
+                Decoder::Gzip(decoder) => {
+                    if self.last == b'\n' || decoder.get_mut().peek(2)? != GZIP_MAGIC {
+                        return Ok(0);
+                    }
+                    let member = member::sniff(decoder.get_mut(), self.max_bytes)?;
+                    if let Member::Record(data) | Member::Damaged(data) = member {
+                        decoder.get_mut().push_back(&data);
+                        self.last = b'\n';
+                        return Ok(0);
+                    }
+                }
+                #[cfg(feature = "zstd")]
+                Decoder::Zstd(decoder) => {
+                    if decoder.get_mut().peek(4)? != ZSTD_MAGIC {
+                        return Ok(0);
+                    }
+                }
             }
-            self.decoder = self.decoder.take().map(|decoder| GzDecoder::new(decoder.into_inner()));
+            self.decoder = self.decoder.take().map(Decoder::next).transpose()?;
         }
     }
 }
 
-/// Where lines come from: the file itself, or a gzip file in it.
+/// What unpacks one member or frame.
+enum Decoder<R: BufRead> {
+    Gzip(Box<GzDecoder<Input<R>>>),
+    #[cfg(feature = "zstd")]
+    Zstd(zstd::stream::read::Decoder<'static, Input<R>>),
+}
+
+impl<R: BufRead> Decoder<R> {
+    #[cfg(feature = "zstd")]
+    fn zstd(input: Input<R>) -> io::Result<Self> {
+        let mut decoder = zstd::stream::read::Decoder::with_buffer(input)?.single_frame();
+        decoder.window_log_max(ZSTD_WINDOW_LOG)?;
+        Ok(Decoder::Zstd(decoder))
+    }
+
+    fn into_inner(self) -> Input<R> {
+        match self {
+            Decoder::Gzip(decoder) => decoder.into_inner(),
+            #[cfg(feature = "zstd")]
+            Decoder::Zstd(decoder) => decoder.finish(),
+        }
+    }
+
+    /// One for the next member or frame.
+    fn next(self) -> io::Result<Self> {
+        match self {
+            Decoder::Gzip(decoder) => Ok(Decoder::Gzip(Box::new(GzDecoder::new(decoder.into_inner())))),
+            #[cfg(feature = "zstd")]
+            Decoder::Zstd(decoder) => Decoder::zstd(decoder.finish()),
+        }
+    }
+}
+
+impl<R: BufRead> Read for Decoder<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Decoder::Gzip(decoder) => decoder.read(buffer),
+            #[cfg(feature = "zstd")]
+            // The library has no kind of its own for damaged data; what the system refuses keeps its number.
+            Decoder::Zstd(decoder) => decoder.read(buffer).map_err(|error| match error.raw_os_error() {
+                None if error.kind() == ErrorKind::Other => io::Error::new(ErrorKind::InvalidData, error),
+                _ => error,
+            }),
+        }
+    }
+}
+
+/// Where lines come from: the file itself, or a packed file in it.
 pub(super) enum Stream<R: BufRead> {
     Plain(Input<R>),
     Unpacked(Box<Input<BufReader<Unzip<R>>>>),
@@ -180,10 +249,23 @@ impl<R: BufRead> Stream<R> {
         match self {
             Stream::Plain(input) => {
                 // `\n`: an empty member must not go on into the next one.
-                let unzip = Unzip { decoder: Some(GzDecoder::new(input)), last: b'\n', max_bytes };
+                let decoder = Some(Decoder::Gzip(Box::new(GzDecoder::new(input))));
+                let unzip = Unzip { decoder, last: b'\n', max_bytes };
                 Stream::Unpacked(Box::new(Input::new(BufReader::new(unzip))))
             }
             unpacked @ Stream::Unpacked(_) => unpacked,
+        }
+    }
+
+    /// Looks into the Zstandard file that begins here.
+    #[cfg(feature = "zstd")]
+    pub(super) fn enter_zstd(self, max_bytes: usize) -> io::Result<Stream<R>> {
+        match self {
+            Stream::Plain(input) => {
+                let unzip = Unzip { decoder: Some(Decoder::zstd(input)?), last: b'\n', max_bytes };
+                Ok(Stream::Unpacked(Box::new(Input::new(BufReader::new(unzip)))))
+            }
+            unpacked @ Stream::Unpacked(_) => Ok(unpacked),
         }
     }
 

@@ -1,9 +1,11 @@
 //! What comes out of an input: records, and what is none with the reason.
 
 use std::fmt;
+use std::sync::Arc;
 
 use bytes::Bytes;
 
+use crate::encode::DeadLetter;
 use crate::event::Millis;
 
 /// Where something stands in the input.
@@ -44,10 +46,12 @@ pub enum Reason {
     NoData,
     /// Base64 that is none.
     BadBase64,
-    /// Gzip data that is damaged or cut off.
+    /// Gzip or Zstandard data that is damaged or cut off.
     GzipDamaged,
-    /// A gzip file in a gzip file.
+    /// A packed file in a packed file.
     NestedGzip,
+    /// A Zstandard file, and this build cannot unpack it.
+    Zstd,
     /// A file in UTF-16: it is not read, since nothing can tell whether there are secrets in it.
     Utf16,
     /// An answer of EC2, which has pre-shared keys in it: refused.
@@ -65,6 +69,7 @@ impl Reason {
             Reason::BadBase64 => "bad_base64",
             Reason::GzipDamaged => "gzip_damaged",
             Reason::NestedGzip => "nested_gzip",
+            Reason::Zstd => "zstd",
             Reason::Utf16 => "utf16",
             Reason::Ec2Inventory => "ec2_inventory",
         }
@@ -78,8 +83,9 @@ impl Reason {
             Reason::BrokenJson => "the JSON breaks off: was the file copied completely?",
             Reason::NoData => "an entry without `Data`: is this a list of Kinesis records?",
             Reason::BadBase64 => "looks like a record in base64, but is cut off or changed: copy it again",
-            Reason::GzipDamaged => "the gzip data is damaged or cut off: copy the file again",
-            Reason::NestedGzip => "a gzip file in a gzip file: unpack it once with `gunzip`",
+            Reason::GzipDamaged => "the packed data is damaged or cut off: copy the file again",
+            Reason::NestedGzip => "a packed file in a packed file: unpack it once, with `gunzip` or `zstd -d`",
+            Reason::Zstd => "this build is without Zstandard: unpack the file with `zstd -d` first",
             Reason::Utf16 => {
                 "UTF-16, as Windows PowerShell writes it with `>`: save it as UTF-8 with `| Out-File -Encoding utf8`, \
                  or run the command in another shell"
@@ -117,6 +123,8 @@ pub struct FoundRecord {
     pub arrival: Option<Millis>,
     /// Its sequence number in its shard, where the input tells.
     pub sequence: Option<String>,
+    /// It is no record but an item that a sink refused: its dead letter, with the same bytes.
+    pub rejected: Option<Arc<DeadLetter>>,
 }
 
 /// What is no record.

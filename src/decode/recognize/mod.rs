@@ -3,7 +3,7 @@
 //! Recognised by content, mixed freely: raw gzip records, one after the other; base64 of a record, a line
 //! each; what `aws kinesis get-records`, `aws logs filter-log-events` and `get-log-events` print, on one
 //! line or many; the events that Lambda gets from Kinesis, Firehose or CloudWatch Logs; plain envelopes; our dead letters; lines of an export task; bare log lines, JSON or text;
-//! and a gzip file of any of these.
+//! and a gzip or Zstandard file of any of these.
 //!
 //! Invariants: the input is read as a stream, and never more than [`Recognizer::MAX_UNIT_BYTES`] of a line
 //! or JSON document are held; every byte of the input ends up in a record or is reported as unreadable,
@@ -16,22 +16,25 @@ mod batch;
 mod document;
 mod input;
 mod item;
+mod letter;
 mod member;
 mod scan;
 
 use std::collections::VecDeque;
 use std::io::{self, BufRead};
 use std::mem;
+use std::sync::Arc;
 
 use bytes::Bytes;
 
 use super::inflate::{GZIP_MAGIC, KPL_MAGIC};
 pub use crate::config::types::Identity;
+use crate::encode::DeadLetter;
 use crate::event::Millis;
 use batch::{BareLine, Batch};
 use document::Findings;
 pub(crate) use document::is_ec2;
-use input::{Input, LineEnd, Peek, Stream, read_line};
+use input::{Input, LineEnd, Peek, Stream, ZSTD_MAGIC, read_line};
 pub use item::{FoundRecord, Item, Place, Reason, Unreadable};
 use member::Member;
 use scan::{Progress, Scanner};
@@ -107,6 +110,9 @@ impl<R: BufRead> Recognizer<R> {
         if start.starts_with(&GZIP_MAGIC) {
             return self.member(byte);
         }
+        if start == ZSTD_MAGIC {
+            return self.zstd(byte);
+        }
         if start == KPL_MAGIC {
             return self.aggregated();
         }
@@ -163,6 +169,26 @@ impl<R: BufRead> Recognizer<R> {
             }
         }
         Ok(())
+    }
+
+    /// A Zstandard file: nothing else begins like this, and a record is never packed so.
+    #[cfg(feature = "zstd")]
+    fn zstd(&mut self, byte: u64) -> io::Result<()> {
+        if self.outside.is_some() {
+            self.found.unreadable(Reason::NestedGzip, None);
+            return self.drain();
+        }
+        self.outside = Some((self.line_number, byte));
+        self.line_number = 0;
+        let max_bytes = self.max_bytes;
+        self.stream = self.stream.take().map(|stream| stream.enter_zstd(max_bytes)).transpose()?;
+        Ok(())
+    }
+
+    #[cfg(not(feature = "zstd"))]
+    fn zstd(&mut self, _: u64) -> io::Result<()> {
+        self.found.unreadable(Reason::Zstd, None);
+        self.drain()
     }
 
     /// Reads to the end and keeps nothing.
@@ -309,7 +335,7 @@ impl Found {
 
     fn push_record(&mut self, place: Place, data: Bytes, arrival: Option<Millis>, sequence: Option<String>) {
         let number = self.next_number();
-        self.items.push_back(Item::Record(FoundRecord { number, place, data, arrival, sequence }));
+        self.items.push_back(Item::Record(FoundRecord { number, place, data, arrival, sequence, rejected: None }));
     }
 
     /// Hands out the lines so far, so that the order stays.
@@ -385,6 +411,14 @@ impl Findings for Found {
         self.close_batch();
         let place = self.place;
         self.push_record(place, data, arrival, sequence);
+    }
+
+    fn rejected(&mut self, letter: DeadLetter) {
+        self.close_batch();
+        let (number, place) = (self.next_number(), self.place);
+        let (data, arrival) = (letter.data.clone(), letter.observed);
+        let rejected = Some(Arc::new(letter));
+        self.items.push_back(Item::Record(FoundRecord { number, place, data, arrival, sequence: None, rejected }));
     }
 
     fn line(&mut self, line: BareLine<'_>) {

@@ -173,7 +173,7 @@ impl SimulateReader {
             let sealed = self.records.seal(number, draft);
             bytes += sealed.data.len();
             let arrival: Option<Millis> = Some(sealed.arrival);
-            self.ready.push(Record { position: sealed.position, arrival, data: sealed.data });
+            self.ready.push(Record::new(sealed.position, arrival, sealed.data));
             if self.ready.len() >= BATCH_RECORDS || bytes >= BATCH_BYTES {
                 break;
             }

@@ -1,7 +1,7 @@
 //! What the schema cannot say about `enrich.ec2`.
 
-use super::inventory_types::{Accounts, AccountsOf, Ec2};
-use super::units::Duration;
+use super::super::inventory_types::{Accounts, AccountsOf, Ec2};
+use super::super::units::Duration;
 
 /// More often says nothing new: EC2's telemetry changes every few minutes.
 const SHORTEST_REFRESH: Duration = Duration::from_secs(10);

@@ -1,0 +1,316 @@
+//! From items to Firehose records, and from records to requests.
+//!
+//! Pure: it moves indexes and counts bytes; the bytes themselves stay in their batches until a request is sent.
+//! Whatever the items are, a record holds at most [`RECORD_BYTES`], a request at most [`REQUEST_RECORDS`] records and
+//! [`REQUEST_BYTES`], each item stands in exactly one record, and items keep their order.
+
+use std::collections::VecDeque;
+use std::ops::Range;
+
+use crate::delivery::LaneBatch;
+use crate::delivery::Selection;
+
+/// What a record may hold before base64: 1,000 KiB (the limit of `PutRecordBatch`).
+pub(super) const RECORD_BYTES: usize = 1_000 * 1024;
+
+/// Records that a request may have (likewise).
+pub(super) const REQUEST_RECORDS: usize = 500;
+
+/// What a request may weigh: 4 MiB (likewise). The documentation does not say whether it is counted before base64
+/// or after, so [`wire_bytes`] counts what is sent: three full records still fit (3 × 1,365,348 bytes), and Firehose
+/// has no price on a call.
+pub(super) const REQUEST_BYTES: usize = 4 * 1024 * 1024;
+
+/// The rest of a request: braces, and the stream's name (64 characters at most).
+const REQUEST_FRAME: usize = 128;
+
+/// What a record adds to a request: base64 is 4/3, in whole groups of four, and `{"Data":""},` stands around it.
+pub(super) fn wire_bytes(bytes: usize) -> usize {
+    bytes.div_ceil(3) * 4 + 12
+}
+
+/// A batch, as long as this sink has it.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(super) struct Ticket(pub u64);
+
+/// Items of one batch that follow one another. Only the lane's own items in the range are meant.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct Run {
+    pub ticket: Ticket,
+    pub items: Range<u32>,
+}
+
+impl Run {
+    /// Appends its items' bytes.
+    pub(super) fn append_to(&self, batch: &LaneBatch, out: &mut Vec<u8>) {
+        for index in self.own(batch) {
+            out.extend_from_slice(batch.encoded.bytes_of(index as usize));
+        }
+    }
+
+    /// The items that it means.
+    pub(super) fn own<'b>(&self, batch: &'b LaneBatch) -> impl Iterator<Item = u32> + use<'b> {
+        self.items.clone().filter(|index| match &batch.own {
+            Selection::All => true,
+            Selection::Some(own) => own.contains(*index as usize),
+        })
+    }
+}
+
+/// One Firehose record.
+#[derive(Clone, Default, PartialEq, Eq, Debug)]
+pub(super) struct Parcel {
+    pub runs: Vec<Run>,
+    /// Its bytes before base64.
+    pub bytes: usize,
+}
+
+/// Gathers items into parcels, and parcels into requests.
+#[derive(Debug)]
+pub(super) struct Packer {
+    /// Many items a record, or one.
+    packed: bool,
+    /// The record that still takes items.
+    open: Parcel,
+    /// The last item was left out: the next one begins a run.
+    cut: bool,
+    ready: VecDeque<Parcel>,
+}
+
+impl Packer {
+    pub(super) fn new(packed: bool) -> Packer {
+        Packer { packed, open: Parcel::default(), cut: false, ready: VecDeque::new() }
+    }
+
+    /// Adds an item of at most [`RECORD_BYTES`].
+    pub(super) fn add(&mut self, ticket: Ticket, item: u32, bytes: usize) {
+        debug_assert!(bytes <= RECORD_BYTES, "an item that no record can hold");
+        if !self.packed || self.open.bytes + bytes > RECORD_BYTES {
+            self.close_record();
+        }
+        let cut = std::mem::take(&mut self.cut);
+        match self.open.runs.last_mut() {
+            Some(run) if run.ticket == ticket && !cut => run.items.end = item + 1,
+            _ => self.open.runs.push(Run { ticket, items: item..item + 1 }),
+        }
+        self.open.bytes += bytes;
+    }
+
+    /// An item is left out, so that the runs before and after it stay apart.
+    pub(super) fn leave_out(&mut self) {
+        self.cut = true;
+    }
+
+    /// Drops the runs that are not wanted any more.
+    pub(super) fn retain(&mut self, wanted: impl Fn(Ticket) -> bool) {
+        self.open.runs.retain(|run| wanted(run.ticket));
+        if self.open.runs.is_empty() {
+            self.open.bytes = 0;
+        }
+        for parcel in &mut self.ready {
+            parcel.runs.retain(|run| wanted(run.ticket));
+        }
+        self.ready.retain(|parcel| !parcel.runs.is_empty());
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.open.runs.is_empty() && self.ready.is_empty()
+    }
+
+    /// The next request: a full one, or with `all` whatever there is.
+    pub(super) fn request(&mut self, all: bool) -> Option<Vec<Parcel>> {
+        if all {
+            self.close_record();
+        }
+        let mut weight = REQUEST_FRAME;
+        let mut count = 0;
+        for parcel in self.ready.iter().take(REQUEST_RECORDS) {
+            if weight + wire_bytes(parcel.bytes) > REQUEST_BYTES {
+                break;
+            }
+            weight += wire_bytes(parcel.bytes);
+            count += 1;
+        }
+        let is_full = count == REQUEST_RECORDS || count < self.ready.len();
+        (count > 0 && (is_full || all)).then(|| self.ready.drain(..count).collect())
+    }
+
+    fn close_record(&mut self) {
+        if !self.open.runs.is_empty() {
+            self.ready.push_back(std::mem::take(&mut self.open));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Packs items of these sizes, batch by batch, and takes requests as they fill.
+    fn requests(packed: bool, batches: &[Vec<usize>]) -> Vec<Vec<Parcel>> {
+        let mut packer = Packer::new(packed);
+        let mut requests = Vec::new();
+        for (ticket, items) in batches.iter().enumerate() {
+            for (item, bytes) in items.iter().enumerate() {
+                if *bytes > RECORD_BYTES {
+                    packer.leave_out();
+                    continue;
+                }
+                packer.add(Ticket(ticket as u64), item as u32, *bytes);
+                requests.extend(packer.request(false));
+            }
+        }
+        while let Some(request) = packer.request(true) {
+            requests.push(request);
+        }
+        assert!(packer.is_empty());
+        requests
+    }
+
+    fn check(packed: bool, batches: &[Vec<usize>]) -> Vec<Vec<Parcel>> {
+        let requests = requests(packed, batches);
+        for request in &requests {
+            assert!(!request.is_empty() && request.len() <= REQUEST_RECORDS);
+            let weight: usize = request.iter().map(|parcel| wire_bytes(parcel.bytes)).sum();
+            assert!(weight + REQUEST_FRAME <= REQUEST_BYTES, "{weight}");
+        }
+        let mut seen = Vec::new();
+        for parcel in requests.iter().flatten() {
+            let items: Vec<(u64, u32)> =
+                parcel.runs.iter().flat_map(|run| run.items.clone().map(|item| (run.ticket.0, item))).collect();
+            let bytes: usize = items.iter().map(|(ticket, item)| batches[*ticket as usize][*item as usize]).sum();
+            assert_eq!(bytes, parcel.bytes);
+            assert!(bytes <= RECORD_BYTES && (packed || items.len() == 1));
+            seen.extend(items);
+        }
+        let size = |(ticket, item): &(u64, u32)| batches[*ticket as usize][*item as usize];
+        let all = batches
+            .iter()
+            .enumerate()
+            .flat_map(|(ticket, items)| (0..items.len()).map(move |item| (ticket as u64, item as u32)));
+        let wanted: Vec<(u64, u32)> = all.filter(|item| size(item) <= RECORD_BYTES).collect();
+        assert_eq!(seen, wanted, "each item once, in order, but for those that no record can hold");
+        requests
+    }
+
+    fn sizes() -> impl Strategy<Value = usize> {
+        prop_oneof![
+            8 => 1..3_000usize,
+            2 => 1..RECORD_BYTES,
+            1 => RECORD_BYTES - 2..RECORD_BYTES + 3,
+        ]
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 128, ..ProptestConfig::default() })]
+
+        #[test]
+        fn any_items_make_records_and_requests_within_the_limits(
+            packed: bool,
+            batches in prop::collection::vec(prop::collection::vec(sizes(), 0..40), 1..6),
+        ) {
+            check(packed, &batches);
+        }
+    }
+
+    #[test]
+    fn a_full_record_is_exactly_1000_kib() {
+        let requests = check(true, &[vec![RECORD_BYTES - 10, 10, 1]]);
+        assert_eq!(requests.concat().iter().map(|parcel| parcel.bytes).collect::<Vec<_>>(), [RECORD_BYTES, 1]);
+    }
+
+    #[test]
+    fn three_full_records_make_a_request() {
+        let requests = check(true, &[vec![RECORD_BYTES; 7]]);
+        assert_eq!(requests.iter().map(Vec::len).collect::<Vec<_>>(), [3, 3, 1]);
+    }
+
+    #[test]
+    fn a_request_has_at_most_500_records() {
+        let requests = check(false, &[vec![600; 1_203]]);
+        assert_eq!(requests.iter().map(Vec::len).collect::<Vec<_>>(), [500, 500, 203]);
+    }
+
+    #[test]
+    fn items_of_many_batches_share_a_record() {
+        let requests = check(true, &[vec![600; 10], vec![700; 3]]);
+        assert_eq!(requests.concat().len(), 1);
+        assert_eq!(requests[0][0].runs.len(), 2, "a run a batch");
+    }
+
+    #[test]
+    fn what_is_left_out_stands_in_no_run() {
+        let requests = check(true, &[vec![10, RECORD_BYTES + 1, 10]]);
+        let runs: Vec<_> = requests[0][0].runs.iter().map(|run| run.items.clone()).collect();
+        assert_eq!(runs, [0..1, 2..3]);
+    }
+
+    /// Firehose bills a record as a multiple of this.
+    const BILLED_BYTES: usize = 5 * 1024;
+
+    fn billed(requests: impl IntoIterator<Item = Vec<Parcel>>) -> usize {
+        requests.into_iter().flatten().map(|parcel| parcel.bytes.div_ceil(BILLED_BYTES)).sum()
+    }
+
+    /// The bytes of a fleet's events in our own JSON, with when their record arrived.
+    fn hours(connections: u32, hours: u32) -> Vec<(i64, Vec<usize>)> {
+        use crate::core::{Core, From, Resume, Scratch, SinkPlan, Step};
+        let config = crate::config::types::Simulate { connections, hours, ..Default::default() };
+        let fleet = crate::source::simulate::Fleet::new(&config).unwrap();
+        let format = crate::encode::Format::Json(crate::encode::JsonFormat::new(&Default::default()));
+        let core = Core::new(64 << 20, vec![SinkPlan { format, filter: crate::route::Filter::default() }]);
+        let shard = crate::source::ShardId {
+            source: "main".into(),
+            stream: "vpn".into(),
+            stream_created: "".into(),
+            shard: "0".into(),
+        };
+        let (snapshot, mut scratch) = (crate::enrich::Snapshot::default(), Scratch::default());
+        let bytes_of = |record: crate::source::simulate::SimulatedRecord| {
+            let arrival = record.arrival;
+            let record = crate::source::Record {
+                position: record.position,
+                arrival: Some(arrival),
+                data: record.data,
+                rejected: None,
+            };
+            let mut out = core.output(&[crate::delivery::SinkId(0)]);
+            let from = From { shard: &shard, region: None };
+            let step = core.process(from, &record, Resume::default(), &snapshot, &mut scratch, &mut out);
+            assert!(matches!(step, Step::Done));
+            let lanes = core.piece(out).lanes;
+            let items = lanes.iter().flatten();
+            let sizes =
+                items.flat_map(|lane| (0..lane.encoded.items.len()).map(|item| lane.encoded.bytes_of(item).len()));
+            (arrival.0, sizes.collect())
+        };
+        fleet.records().map(bytes_of).collect()
+    }
+
+    /// Gathered in the fleet's own time, as the sink does it. An event has about 785 bytes, so no packing can save more
+    /// than 5,120 ÷ 785 = 6.5 times; a second's gathering gets five of them here, more in larger fleets.
+    #[test]
+    fn packing_bills_less_than_a_quarter_of_one_event_a_record() {
+        let linger_ms = i64::try_from(super::super::sender::LINGER.as_millis()).unwrap();
+        let (mut packer, mut due, mut packed, mut single, mut least) = (Packer::new(true), None, 0, 0, 0);
+        for (ticket, (arrival, items)) in hours(100, 1).into_iter().enumerate() {
+            if due.is_some_and(|due| due <= arrival) {
+                due = None;
+                packed += billed(std::iter::from_fn(|| packer.request(true)));
+            }
+            for (item, bytes) in items.into_iter().enumerate() {
+                due.get_or_insert(arrival + linger_ms);
+                packer.add(Ticket(ticket as u64), item as u32, bytes);
+                single += bytes.div_ceil(BILLED_BYTES);
+                least += bytes;
+            }
+        }
+        packed += billed(std::iter::from_fn(|| packer.request(true)));
+        let least = least / BILLED_BYTES;
+        println!("billed: {single} one by one, {packed} packed, {least} at least");
+        assert!(packed * 4 < single, "{single} one by one, {packed} packed");
+        assert!(packed * 2 < least * 3, "{packed} packed, {least} at least");
+    }
+}

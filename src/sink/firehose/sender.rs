@@ -1,0 +1,395 @@
+//! The sink itself: gathers, sends, sends again, settles.
+//!
+//! Invariants: an item is in exactly one of these places: gathering, waiting to be sent again, under way, suspected,
+//! on its way to the dead letters. It settles when a record with it is accepted or its dead letter is durable.
+//!
+//! Memory: what is held (see [`Held`]: 16 MiB and one batch), and for each of four requests under way its records,
+//! their base64 and the serializer's spare room: 4 × (3 + 4 + 4) MiB.
+
+use std::collections::{HashMap, VecDeque};
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::task::Poll;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use tokio::time::{Instant, sleep_until};
+use xxhash_rust::xxh3::xxh3_64;
+
+use super::pack::{Packer, Parcel, RECORD_BYTES, Run};
+use super::shipment::{Held, Shipment};
+use super::stream::{Failure, Stream, Verdict};
+use super::trouble::Trouble;
+use crate::aws::Class;
+use crate::delivery::{Epoch, LaneBatch, LaneId, LaneKey, Seal};
+use crate::encode::DeadLetter;
+use crate::sink::{Context, FromSink, Sink, Tell};
+
+/// How long items gather before a request is sent that is not full.
+pub(super) const LINGER: Duration = Duration::from_secs(1);
+
+/// How often an item is tried alone while nothing else is accepted that would prove the stream good: some seconds of
+/// pauses. Then it is taken for what is wrong.
+const SUSPECT_TRIES: u32 = 6;
+
+/// Bytes of dead letters that are made at once.
+const LETTER_BYTES: usize = 4 * 1024 * 1024;
+
+/// What has come back.
+enum Landed {
+    Answer(Shipment, Result<Vec<Verdict>, Failure>),
+    /// Dead letters are durable.
+    Kept(Vec<Run>),
+}
+
+type Flight = Pin<Box<dyn Future<Output = Landed> + Send>>;
+
+/// An item that no try will deliver.
+struct Reject {
+    run: Run,
+    reason: &'static str,
+    detail: String,
+}
+
+/// See the module.
+pub(super) struct Sender {
+    stream: Stream,
+    context: Context,
+    lanes: HashMap<LaneId, LaneKey>,
+    held: Held,
+    packer: Packer,
+    /// When what gathers is sent, full or not.
+    due: Option<Instant>,
+    again: VecDeque<Shipment>,
+    /// Single items that were refused while nothing else was accepted.
+    suspects: Vec<Shipment>,
+    rejects: VecDeque<Reject>,
+    flights: Vec<Flight>,
+    /// Requests among the flights.
+    sent: usize,
+    /// Dead letters are being written.
+    keeping: bool,
+    /// Records accepted so far.
+    accepted: u64,
+    trouble: Trouble,
+    /// A batch was refused.
+    refused: bool,
+    outbox: VecDeque<FromSink>,
+}
+
+impl Sender {
+    pub(super) fn new(stream: Stream, context: Context, packed: bool) -> Sender {
+        let seed = xxh3_64(context.name.as_bytes());
+        Sender {
+            stream,
+            context,
+            lanes: HashMap::new(),
+            held: Held::default(),
+            packer: Packer::new(packed),
+            due: None,
+            again: VecDeque::new(),
+            suspects: Vec::new(),
+            rejects: VecDeque::new(),
+            flights: Vec::new(),
+            sent: 0,
+            keeping: false,
+            accepted: 0,
+            trouble: Trouble::new(seed),
+            refused: false,
+            outbox: VecDeque::new(),
+        }
+    }
+
+    /// Sends what is to be sent now.
+    fn depart(&mut self) {
+        let now = Instant::now();
+        if self.trouble.pause().is_none_or(|time| time <= now) {
+            self.trouble.resume();
+            while self.sent < self.trouble.in_flight()
+                && let Some(shipment) = self.next_shipment(now)
+            {
+                self.send(shipment);
+            }
+        }
+        if !self.keeping && !self.rejects.is_empty() {
+            self.keep();
+        }
+        if self.refused && !self.held.is_full() {
+            self.refused = false;
+            self.outbox.push_back(FromSink::Room);
+        }
+    }
+
+    fn next_shipment(&mut self, now: Instant) -> Option<Shipment> {
+        loop {
+            let mut shipment = match self.again.pop_front() {
+                Some(shipment) => shipment,
+                None => match self.gathered(now) {
+                    Some(parcels) => Shipment::of(parcels),
+                    None if self.try_suspects() => continue,
+                    None => return None,
+                },
+            };
+            shipment.prune(&self.held);
+            if !shipment.parcels.is_empty() {
+                return Some(shipment);
+            }
+        }
+    }
+
+    fn gathered(&mut self, now: Instant) -> Option<Vec<Parcel>> {
+        let request = self.packer.request(self.due.is_some_and(|due| due <= now));
+        if self.packer.is_empty() {
+            self.due = None;
+        }
+        request
+    }
+
+    /// Where there is nothing else that could show whether the stream or the items are to blame.
+    fn try_suspects(&mut self) -> bool {
+        if self.sent > 0 || !self.packer.is_empty() {
+            return false;
+        }
+        for shipment in std::mem::take(&mut self.suspects) {
+            if shipment.refusals < SUSPECT_TRIES {
+                self.again.push_back(shipment);
+            } else {
+                self.reject(shipment);
+            }
+        }
+        !self.again.is_empty()
+    }
+
+    fn send(&mut self, shipment: Shipment) {
+        let records = shipment.parcels.iter().map(|parcel| self.held.bytes_of(parcel)).collect();
+        let stream = self.stream.clone();
+        self.sent += 1;
+        self.flights.push(Box::pin(async move {
+            let outcome = stream.put(records).await;
+            Landed::Answer(shipment, outcome)
+        }));
+    }
+
+    fn land(&mut self, landed: Landed) {
+        match landed {
+            Landed::Answer(shipment, outcome) => {
+                self.sent -= 1;
+                match outcome {
+                    Ok(verdicts) => self.judge(shipment, verdicts),
+                    Err(failure) => {
+                        self.outbox.extend(self.trouble.failed(Instant::now(), &failure));
+                        if failure.passes {
+                            self.again.push_front(shipment);
+                        } else {
+                            self.refuse(shipment, self.accepted, failure.text);
+                        }
+                    }
+                }
+            }
+            Landed::Kept(runs) => {
+                self.keeping = false;
+                self.settle(&runs, true);
+            }
+        }
+    }
+
+    /// An answer record by record.
+    fn judge(&mut self, shipment: Shipment, verdicts: Vec<Verdict>) {
+        let before = self.accepted;
+        let (mut taken, mut again, mut refused, mut why) = (Vec::new(), Vec::new(), Vec::new(), None);
+        for (parcel, verdict) in shipment.parcels.into_iter().zip(verdicts) {
+            match verdict {
+                Verdict::Accepted => taken.push(parcel),
+                Verdict::Again(text) => {
+                    why = Some(text);
+                    again.push(parcel);
+                }
+                Verdict::Refused(text) => refused.push((parcel, text)),
+            }
+        }
+        let now = Instant::now();
+        self.accepted += taken.len() as u64;
+        if self.accepted > before {
+            self.outbox.extend(self.trouble.accepted(now, !again.is_empty()));
+            // Now a refusal says something about the item.
+            self.again.extend(self.suspects.drain(..));
+        } else {
+            let said = why.as_deref().or(refused.first().map(|(_, text)| text.as_str())).unwrap_or_default();
+            let text = format!("{} takes none of the records sent: {said}", self.stream.place);
+            let failure =
+                Failure { class: Class::Throttled, code: None, text, passes: why.is_some(), needs_a_person: false };
+            self.outbox.extend(self.trouble.failed(now, &failure));
+        }
+        for parcel in taken {
+            self.settle(&parcel.runs, false);
+        }
+        if !again.is_empty() {
+            self.again.push_front(Shipment { parcels: again, refused_at: shipment.refused_at, ..Shipment::default() });
+        }
+        for (parcel, text) in refused {
+            self.refuse(Shipment { refused_at: shipment.refused_at, ..Shipment::of(vec![parcel]) }, before, text);
+        }
+    }
+
+    /// Something in it is refused. A single item is the culprit if the stream has accepted others since; until then it is
+    /// only suspected, since a stream may refuse everything.
+    fn refuse(&mut self, mut shipment: Shipment, accepted_before: u64, why: String) {
+        let since = *shipment.refused_at.get_or_insert(accepted_before);
+        match shipment.halves(&self.held) {
+            // To the end of the queue: what else waits there may show that the stream is good.
+            Ok(halves) => self.again.extend(halves),
+            Err(mut item) => {
+                item.refusals += 1;
+                item.why = why;
+                if self.accepted > since { self.reject(item) } else { self.suspects.push(item) }
+            }
+        }
+    }
+
+    fn reject(&mut self, item: Shipment) {
+        for run in item.parcels.into_iter().flat_map(|parcel| parcel.runs) {
+            self.rejects.push_back(Reject { run, reason: "refused", detail: item.why.clone() });
+        }
+    }
+
+    /// Writes dead letters.
+    fn keep(&mut self) {
+        let (mut letters, mut runs, mut bytes) = (Vec::new(), Vec::new(), 0);
+        while bytes < LETTER_BYTES
+            && let Some(reject) = self.rejects.pop_front()
+        {
+            let Some(batch) = self.held.get(reject.run.ticket) else { continue };
+            let Some(key) = self.lanes.get(&batch.lane) else { continue };
+            for index in reject.run.own(batch) {
+                let Some(item) = batch.encoded.items.get(index as usize) else { continue };
+                let Some(record) = batch.encoded.records.get(item.record as usize) else { continue };
+                let data = batch.encoded.bytes_of(index as usize);
+                bytes += data.len();
+                let sink = &self.context.name;
+                letters.push(DeadLetter::of_item(sink, key, record, item, data, reject.reason, reject.detail.clone()));
+            }
+            runs.push(reject.run);
+        }
+        let Some(first) = letters.first() else { return };
+        let (count, detail) = (letters.len(), &first.detail);
+        tracing::warn!(sink = %self.context.name, count, detail, "events are refused for good and become dead letters");
+        self.keeping = true;
+        let rejects = self.context.rejects.clone();
+        self.flights.push(Box::pin(async move {
+            rejects.keep(&letters).await;
+            Landed::Kept(runs)
+        }));
+    }
+
+    fn settle(&mut self, runs: &[Run], rejected: bool) {
+        for run in runs {
+            self.outbox.extend(self.held.settle(run, rejected).map(FromSink::Settled));
+        }
+    }
+
+    /// When something is to be done if nothing lands before.
+    fn alarm(&self) -> Option<Instant> {
+        if let Some(pause) = self.trouble.pause() {
+            return Some(pause);
+        }
+        self.due.filter(|_| self.sent < self.trouble.in_flight())
+    }
+
+    fn take(&mut self, batch: LaneBatch) {
+        if batch.receipt.open_items() == 0 {
+            self.outbox.push_back(FromSink::Settled(batch.receipt.settle_all()));
+            return;
+        }
+        let ticket = self.held.take(batch);
+        let Some(batch) = self.held.get(ticket) else { return };
+        for (index, _, bytes) in batch.items() {
+            if bytes.len() <= RECORD_BYTES {
+                self.packer.add(ticket, index, bytes.len());
+                continue;
+            }
+            self.packer.leave_out();
+            let detail = format!("{} bytes; a Firehose record takes {RECORD_BYTES}", bytes.len());
+            let run = Run { ticket, items: index..index + 1 };
+            self.rejects.push_back(Reject { run, reason: "too_large", detail });
+        }
+        if !self.packer.is_empty() && self.due.is_none() {
+            self.due = Some(Instant::now() + LINGER);
+        }
+    }
+}
+
+/// Waits for the first flight that lands. Cancel-safe: flights stay in the list until they have.
+async fn first_landed(flights: &mut Vec<Flight>) -> Landed {
+    poll_fn(|context| {
+        let landed = flights.iter_mut().enumerate().find_map(|(index, flight)| match flight.as_mut().poll(context) {
+            Poll::Ready(landed) => Some((index, landed)),
+            Poll::Pending => None,
+        });
+        match landed {
+            Some((index, landed)) => {
+                drop(flights.swap_remove(index));
+                Poll::Ready(landed)
+            }
+            None => Poll::Pending,
+        }
+    })
+    .await
+}
+
+#[async_trait]
+impl Sink for Sender {
+    fn open(&mut self, lane: LaneId, key: &LaneKey, _: Epoch, _: Option<Seal>) {
+        self.lanes.insert(lane, key.clone());
+    }
+
+    fn submit(&mut self, batch: LaneBatch) -> Result<(), LaneBatch> {
+        if self.held.is_full() {
+            self.refused = true;
+            return Err(batch);
+        }
+        self.take(batch);
+        Ok(())
+    }
+
+    fn tell(&mut self, lane: LaneId, epoch: Epoch, what: Tell) {
+        match what {
+            Tell::Barrier | Tell::Flush | Tell::Finish => {
+                self.due = self.due.map(|due| due.min(Instant::now()));
+            }
+            Tell::Discard => {
+                self.held.discard(lane, epoch);
+                let held = &self.held;
+                self.packer.retain(|ticket| held.has(ticket));
+                if self.packer.is_empty() {
+                    self.due = None;
+                }
+            }
+            // Nothing is sealed here.
+            Tell::SealCommitted => {}
+        }
+    }
+
+    async fn next(&mut self) -> FromSink {
+        loop {
+            if let Some(word) = self.outbox.pop_front() {
+                return word;
+            }
+            self.depart();
+            if !self.outbox.is_empty() {
+                continue;
+            }
+            let alarm = self.alarm();
+            tokio::select! {
+                landed = first_landed(&mut self.flights), if !self.flights.is_empty() => self.land(landed),
+                () = sleep_until(alarm.unwrap_or_else(Instant::now)), if alarm.is_some() => {}
+                else => std::future::pending().await,
+            }
+        }
+    }
+
+    async fn close(&mut self) -> Result<(), String> {
+        // What is under way is not settled: the next run sends it again.
+        self.flights.clear();
+        Ok(())
+    }
+}

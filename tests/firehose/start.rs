@@ -1,0 +1,145 @@
+//! What is said at the start, and what a person is told while it runs.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
+use tunnelog::config::types::Pack;
+use tunnelog::sink::FromSink;
+
+use super::bench::{Bench, Load};
+use super::contract::{Destination as _, check_once};
+use super::destination::Firehose;
+use super::server::{Fault, description};
+
+fn refusal(destination: &Firehose) -> String {
+    destination.open().err().expect("it must not open")
+}
+
+#[track_caller]
+fn check(text: &str, parts: &[&str]) {
+    for part in parts {
+        assert!(text.contains(part), "`{part}` is missing in: {text}");
+    }
+    assert!(text.len() < 500 && !text.contains('\n'), "too long: {text}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_that_is_not_there_is_named_at_the_start() {
+    let destination = Firehose::new(Pack::Auto);
+    destination.server.state().description = Some(Err("ResourceNotFoundException"));
+    let at = format!(
+        "firehose:DescribeDeliveryStream on delivery stream `vpn` in us-east-1 at {}",
+        destination.server.endpoint
+    );
+    check(&refusal(&destination), &[&at, "ResourceNotFoundException", "create it, or correct the name or the Region"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_may_not_write_is_told_at_the_start() {
+    let destination = Firehose::new(Pack::Auto);
+    destination.server.state().knock = Some("AccessDeniedException");
+    check(
+        &refusal(&destination),
+        &["firehose:PutRecordBatch on delivery stream `vpn`", "allow `firehose:PutRecordBatch`"],
+    );
+    destination.server.state().description = Some(Err("AccessDeniedException"));
+    check(&refusal(&destination), &["allow `firehose:PutRecordBatch`"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_address_where_nobody_listens_is_named_at_the_start() {
+    let mut destination = Firehose::new(Pack::Always);
+    let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    destination.server.endpoint = format!("http://{closed}");
+    let text = refusal(&destination);
+    check(&text, &["Connection refused", &format!("check that `aws.endpoint` http://{closed} can be reached")]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_that_takes_nothing_from_us_is_refused_at_the_start() {
+    let with = |key: &str, value: &str| {
+        let mut with = description("lake");
+        with[key] = json!(value);
+        with
+    };
+    let decompressing = {
+        let mut with = description("lake");
+        with["Destinations"][0]["ExtendedS3DestinationDescription"]["ProcessingConfiguration"] =
+            json!({"Enabled": true, "Processors": [{"Type": "Decompression"}]});
+        with
+    };
+    let cases: [(Value, &str); 4] = [
+        (with("DeliveryStreamType", "KinesisStreamAsSource"), "it reads from a Kinesis stream"),
+        (with("DeliveryStreamStatus", "DELETING"), "it is being deleted"),
+        (with("DeliveryStreamStatus", "CREATING"), "start again when it is ACTIVE"),
+        (decompressing, "decompression of CloudWatch Logs switched on"),
+    ];
+    for (description, expect) in cases {
+        let destination = Firehose::new(Pack::Always);
+        destination.server.state().description = Some(Ok(description));
+        check(&refusal(&destination), &["delivery stream `vpn` in us-east-1", expect]);
+    }
+}
+
+/// Delivers a few items and says whether they shared a record.
+async fn is_packed(destination: &Firehose) -> bool {
+    let load = Load { shards: 1, records: 5, ..Load::default() };
+    let mut bench = Bench::new(load, destination, BTreeMap::new());
+    bench.finish().await;
+    check_once(destination, load);
+    destination.server.state().seen[0].records.len() == 1
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn auto_packs_where_the_destination_takes_lines() {
+    assert!(is_packed(&Firehose::new(Pack::Auto)).await);
+    let destination = Firehose::new(Pack::Auto);
+    let mut search = description("lake");
+    search["Destinations"][0] = json!({"DestinationId": "d", "AmazonopensearchserviceDestinationDescription": {}});
+    destination.server.state().description = Some(Ok(search));
+    assert!(!is_packed(&destination).await);
+    let destination = Firehose::new(Pack::Auto);
+    destination.server.state().description = Some(Err("AccessDeniedException"));
+    assert!(!is_packed(&destination).await, "nobody knows");
+}
+
+/// `always` and `never` need no permission to ask.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_pipeline_file_overrules_what_is_found() {
+    for (pack, packed) in [(Pack::Always, true), (Pack::Never, false)] {
+        let destination = Firehose::new(pack);
+        destination.server.state().description = Some(Err("AccessDeniedException"));
+        assert_eq!(is_packed(&destination).await, packed);
+    }
+}
+
+/// While it runs: down at once, with what to do; nothing is lost.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_person_must_mend_is_said_at_once() {
+    let cases: [(u16, &str, &[&str]); 5] = [
+        (400, "ResourceNotFoundException", &["create it, or correct the name or the Region"]),
+        (400, "AccessDeniedException", &["allow `firehose:PutRecordBatch` on it"]),
+        (400, "InvalidKMSResourceException", &["enable its KMS key"]),
+        (400, "ExpiredTokenException", &["check the credentials"]),
+        (400, "InvalidSourceException", &["decompression of CloudWatch Logs switched on", "switch it off"]),
+    ];
+    for (status, code, parts) in cases {
+        let destination = Firehose::new(Pack::Always);
+        destination.server.state().next.push_back(Fault::Answer(status, code, "as the test wants it"));
+        let load = Load { shards: 1, records: 5, ..Load::default() };
+        let mut bench = Bench::new(load, &destination, BTreeMap::new());
+        bench.finish().await;
+        assert_eq!((bench.downs, bench.ups), (1, 1), "{code}");
+        check_once(&destination, load);
+        check(&bench.last_down, parts);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sink_that_has_nothing_says_nothing() {
+    let destination = Firehose::new(Pack::Always);
+    let mut sink = destination.open().unwrap();
+    let word = tokio::time::timeout(std::time::Duration::from_millis(300), sink.next()).await;
+    assert!(word.is_err(), "{:?}", word.map(|word: FromSink| word));
+    sink.close().await.unwrap();
+}
