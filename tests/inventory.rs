@@ -70,7 +70,7 @@ fn process(inventory: &Inventory, condition: Condition, envelope: &str) -> (Vec<
     let shard = ShardId { source, stream, stream_created, shard };
     let format = Format::resolve(None, FormatName::Json, false);
     let core = Core::new(1 << 20, vec![SinkPlan { format, filter: Filter::compile(Some(&condition), None) }]);
-    let record = Record { position: Position::from(1), arrival: None, data: support::gzip(envelope).into() };
+    let record = Record::new(Position::from(1), None, support::gzip(envelope).into());
     let mut out = core.output(&[SinkId(0)]);
     let (from, snapshot) = (From { shard: &shard, region: None }, inventory.snapshot());
     let step = core.process(from, &record, Resume::default(), &snapshot, &mut Scratch::default(), &mut out);
