@@ -396,6 +396,22 @@ fn a_restart_enriches_at_once_and_no_secret_is_in_state_exports_events_logs_or_e
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn without_accounts_it_is_the_credentials_own_also_after_a_restart_without_sts() {
+    let (proxy, folder) = (Proxy::start(), tempfile::tempdir().unwrap());
+    let config = Ec2 { accounts: None, assume_role: None, external_id: None, ..config(&[]) };
+    let accounts = |ec2: &Ec2Inventory| ec2.status().places.into_iter().map(|place| place.account).collect::<Vec<_>>();
+    let mut ec2 = opened(&config, folder.path(), &proxy.endpoint).await;
+    ec2.refresh_once().await;
+    assert_eq!(accounts(&ec2), ["123456789012", "123456789012"]);
+    proxy.rule(|_| DENIED);
+    assert_eq!(accounts(&opened(&config, folder.path(), &proxy.endpoint).await), ["123456789012", "123456789012"]);
+    let nothing_kept = tempfile::tempdir().unwrap();
+    let sdk = stack::aws(&proxy.endpoint, "any", "key");
+    let error = Ec2Inventory::open(&config, context(nothing_kept.path()), &sdk).await.unwrap_err();
+    assert!(error.starts_with("sts:GetCallerIdentity on this process in us-east-1 failed: AccessDenied"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn pages_of_transit_gateways_are_followed() {
     let (proxy, folder, account) = (Proxy::start(), tempfile::tempdir().unwrap(), Account::new());
     let connection = account.connection("us-east-1", "paged");

@@ -196,16 +196,32 @@ impl Ec2Inventory {
             None => {
                 let named = config.assume_role.as_deref().and_then(|role| role.split(':').nth(4)).map(str::to_owned);
                 let own = match named {
-                    Some(account) => account,
-                    None => self.client.own_account().await?,
+                    Some(account) => BTreeSet::from([account]),
+                    None => self.own_account().await?,
                 };
-                self.activate(&BTreeSet::from([own]));
+                self.activate(&own);
             }
         }
         if self.organization_due.is_some() {
             self.set_members(&members);
         }
         Ok(())
+    }
+
+    /// The account of the credentials; where STS cannot be asked, the one that is kept, so that a restart needs no
+    /// STS.
+    async fn own_account(&self) -> Result<BTreeSet<String>, String> {
+        let problem = match self.client.own_account().await {
+            Ok(account) => return Ok(BTreeSet::from([account])),
+            Err(problem) => problem,
+        };
+        let kept = self.kept.status().map(|status| status.places).unwrap_or_default();
+        let kept: BTreeSet<String> = kept.into_iter().map(|place| place.account).collect();
+        if kept.len() != 1 {
+            return Err(problem);
+        }
+        tracing::warn!(problem, "the credentials do not tell their account; the kept one is used");
+        Ok(kept)
     }
 
     /// With `seen`: asks every allowed account, since here are no logs to name them.
