@@ -367,6 +367,8 @@ fn a_restart_enriches_at_once_and_no_secret_is_in_state_exports_events_logs_or_e
         done
     };
     run(&["check", "p.yaml"]).expect(0);
+    let connected = run(&["check", "--connect", "p.yaml"]).out();
+    assert!(connected.contains("sts:AssumeRole on arn:aws:iam::") && connected.contains("trust policy"), "{connected}");
     run(&["inventory", "show", "p.yaml"]).expect(1).says(&["nothing is known yet", "--refresh"]);
     let shown = run(&["inventory", "--log", "trace", "show", "p.yaml", "--refresh"]).expect(0).out();
     let row = |account: &str, region: &str, rest: &str| {

@@ -56,6 +56,17 @@ fn in_a_region(config: SdkConfig) -> Result<SdkConfig, String> {
     }
 }
 
+/// Who the credentials of a part are, as an ARN: nobody needs a permission to ask that.
+pub async fn identity(aws: Option<&Aws>, hint: Option<&str>) -> Result<String, String> {
+    let own = Aws { endpoint: None, ..aws.cloned().unwrap_or_default() };
+    let config = sdk_config(Some(&own), hint).await?;
+    let region = config.region().map(ToString::to_string).unwrap_or_default();
+    let answer = aws_sdk_sts::Client::new(&config).get_caller_identity().send().await;
+    let place = Place { what: "service", name: "STS".into(), region, endpoint: None };
+    let answer = answer.map_err(|error| explain(&error, "sts:GetCallerIdentity", &place).to_string())?;
+    Ok(answer.arn().unwrap_or_default().to_owned())
+}
+
 /// Where S3 is reached if not at its own address: `aws.endpoint`, or what the environment says for S3 or for all.
 /// Buckets have no names of their own there, so they are addressed by path.
 pub fn s3_endpoint(config: &SdkConfig) -> Option<String> {

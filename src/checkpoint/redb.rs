@@ -6,7 +6,7 @@
 use std::path::{Path, PathBuf};
 
 use async_trait::async_trait;
-use redb::{Database, DatabaseError, ReadableDatabase, ReadableTable, TableDefinition};
+use redb::{Database, DatabaseError, ReadOnlyDatabase, ReadableDatabase, ReadableTable, TableDefinition};
 
 use super::{CheckpointStore, StoreError};
 use crate::delivery::{LaneKey, LaneState};
@@ -55,6 +55,19 @@ pub enum OpenError {
     },
 }
 
+/// What a look at a checkpoint file shows.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Peek {
+    /// It has a name, and nobody has it open.
+    Id(String),
+    /// There is none: it is made at the first start.
+    Absent,
+    /// Another process has it.
+    InUse,
+    /// The process that had it was killed; the next start repairs it.
+    Unclosed,
+}
+
 /// See the module.
 #[derive(Debug)]
 pub struct RedbStore {
@@ -76,6 +89,27 @@ impl RedbStore {
     /// Names the store, for good: a new one has a new name.
     pub fn id(&self) -> &str {
         &self.id
+    }
+
+    /// Looks at the file without writing, making or repairing anything.
+    ///
+    /// # Errors
+    /// Why [`open`](Self::open) would fail.
+    pub fn peek(path: &Path) -> Result<Peek, OpenError> {
+        let io = |source| OpenError::Io { path: path.into(), source };
+        match std::fs::OpenOptions::new().read(true).write(true).open(path) {
+            Ok(file) => drop(file),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Peek::Absent),
+            Err(error) => return Err(io(error)),
+        }
+        let database = match ReadOnlyDatabase::open(path) {
+            Ok(database) => database,
+            Err(DatabaseError::DatabaseAlreadyOpen) => return Ok(Peek::InUse),
+            Err(DatabaseError::RepairAborted) => return Ok(Peek::Unclosed),
+            Err(error) => return Err(refused(path, error)),
+        };
+        let damaged = |error: redb::Error| OpenError::Damaged { path: path.into(), reason: error.to_string() };
+        read_id(&database).map(|id| id.map_or(Peek::Absent, Peek::Id)).map_err(damaged)
     }
 
     async fn blocking<T: Send + 'static>(
@@ -118,13 +152,17 @@ fn open(path: &Path) -> Result<Database, OpenError> {
     if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
         std::fs::create_dir_all(folder).map_err(io)?;
     }
-    Database::builder().set_cache_size(CACHE_BYTES).create(path).map_err(|error| match error {
+    Database::builder().set_cache_size(CACHE_BYTES).create(path).map_err(|error| refused(path, error))
+}
+
+fn refused(path: &Path, error: DatabaseError) -> OpenError {
+    match error {
         DatabaseError::DatabaseAlreadyOpen => OpenError::InUse { path: path.into() },
         DatabaseError::Storage(redb::StorageError::Io(source)) if source.kind() != std::io::ErrorKind::InvalidData => {
-            io(source)
+            OpenError::Io { path: path.into(), source }
         }
         other => OpenError::Damaged { path: path.into(), reason: other.to_string() },
-    })
+    }
 }
 
 #[async_trait]
@@ -160,6 +198,14 @@ fn read_or_write_id(database: &Database) -> Result<String, redb::Error> {
     drop(table);
     transaction.commit()?;
     Ok(id)
+}
+
+fn read_id(database: &ReadOnlyDatabase) -> Result<Option<String>, redb::Error> {
+    match database.begin_read()?.open_table(ABOUT) {
+        Ok(table) => Ok(table.get("id")?.map(|id| id.value().to_owned())),
+        Err(redb::TableError::TableDoesNotExist(_)) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
 }
 
 fn read_rows(database: &Database) -> Result<Vec<(String, String)>, redb::Error> {

@@ -1,30 +1,46 @@
-//! `tunnelog check`: every problem of a pipeline file at once.
+//! `tunnelog check`: every problem of a pipeline file at once; with `--connect` also those of what it names.
 
 use std::path::{Path, PathBuf};
 
-use super::{Outcome, place};
+use super::{Outcome, connect, place};
 use crate::config::{Level, Loaded, Problem, count_line, load};
 
+const HELP: &str = "\
+Without --connect nothing is connected to. With it, each source, sink, dead letters and inventory is reached, and for
+each a line says what is there, or what is wrong and what to do. It starts nothing and writes nothing: that writing is
+allowed shows at the start only. It may be used beside a running pipeline.
+
+Exit codes: 0 all is well, 1 something could not be reached, 2 a file has problems
+
+Examples:
+  tunnelog check pipelines/*.yaml
+  tunnelog check --connect pipelines/siem-kafka.yaml";
+
 /// Check pipeline files: every problem at once, with its place and what to write instead
-///
-/// Connects to nothing and starts nothing.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Example:\n  tunnelog check pipelines/*.yaml")]
+#[command(after_help = HELP)]
 pub(super) struct CheckArgs {
+    /// Reach what the pipelines name: streams, topics, buckets, files; say whose the credentials are
+    #[arg(long)]
+    connect: bool,
     /// Pipeline files
     #[arg(required = true, value_name = "PIPELINE")]
     pipelines: Vec<PathBuf>,
 }
 
-pub(super) fn run(arguments: &CheckArgs) -> Outcome {
+pub(super) fn run(arguments: &CheckArgs) -> anyhow::Result<Outcome> {
     let mut outcome = Outcome::Finished;
     for path in &arguments.pipelines {
-        match load_and_say(path) {
-            Some(loaded) => say_what_it_does(&loaded),
-            None => outcome = Outcome::Misused,
+        let Some(loaded) = load_and_say(path) else {
+            outcome = Outcome::Misused;
+            continue;
+        };
+        say_what_it_does(&loaded);
+        if arguments.connect && connect::run(&loaded)? == Outcome::Failed && outcome == Outcome::Finished {
+            outcome = Outcome::Failed;
         }
     }
-    outcome
+    Ok(outcome)
 }
 
 /// Loads a pipeline file; prints its problems, or its warnings, on standard error.

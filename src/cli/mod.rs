@@ -3,6 +3,7 @@
 //! Exit codes: 0 finished, 1 failed (or something could not be read), 2 wrong usage or configuration.
 
 mod check;
+mod connect;
 mod decode;
 mod interrupt;
 #[cfg(feature = "aws")]
@@ -117,7 +118,7 @@ fn dispatch(command: Command) -> anyhow::Result<Outcome> {
         Command::Run(arguments) => run::run(&arguments),
         Command::Replay(arguments) => run::replay(&arguments),
         Command::Decode(arguments) => decode::run(&arguments),
-        Command::Check(arguments) => Ok(check::run(&arguments)),
+        Command::Check(arguments) => check::run(&arguments),
         #[cfg(feature = "aws")]
         Command::Inventory(arguments) => inventory::run(&arguments),
         Command::Simulate(arguments) => simulate::run(&arguments).map(|_| Outcome::Finished),

@@ -32,7 +32,8 @@ pub struct Context {
     pub name: Arc<str>,
     /// The pipeline file's folder: certificates and password files are relative to it.
     pub folder: PathBuf,
-    /// Names the checkpoint store: another one there, or a new one after a loss, has another name.
+    /// Names the checkpoint store: another one there, or a new one after a loss, has another name. Empty in a probe
+    /// that cannot know it, since another process has the store.
     pub store: Arc<str>,
     /// Where items go that the destination refuses for good.
     pub rejects: SharedRejects,

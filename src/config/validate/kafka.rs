@@ -61,15 +61,15 @@ impl Check<'_, '_, '_> {
         let sasl = config.sasl.as_ref().and_then(|sasl| sasl.password.as_ref());
         if sasl.is_some() {
             let file = Some("or set `password_file`");
-            self.from_variable(&path.key("sasl").key("password"), "password: ${KAFKA_PASSWORD}", file);
+            self.in_a_variable(&path.key("sasl").key("password"), "password: ${KAFKA_PASSWORD}", file);
         }
         if config.tls.as_ref().is_some_and(|tls| tls.key_password.is_some()) {
-            self.from_variable(&path.key("tls").key("key_password"), "key_password: ${KAFKA_KEY_PASSWORD}", None);
+            self.in_a_variable(&path.key("tls").key("key_password"), "key_password: ${KAFKA_KEY_PASSWORD}", None);
         }
     }
 
     /// A secret that stands in the file, as itself or as a variable's default.
-    fn from_variable(&mut self, path: &Path, example: &str, other: Option<&str>) {
+    fn in_a_variable(&mut self, path: &Path, example: &str, other: Option<&str>) {
         let before = self.tree.written(path).unwrap_or_default();
         let name = before.strip_prefix("${").and_then(|rest| rest.strip_suffix('}')).unwrap_or_default();
         if name.is_empty() || name.contains(['}', ':', '$']) {

@@ -33,6 +33,8 @@ pub(super) enum Owner {
     Ours,
     /// Nobody's yet.
     Nobody,
+    /// Some checkpoint store's; which one is ours is not known now ([`Context::store`] is empty).
+    Somebody,
 }
 
 /// Looks for markers in one bucket.
@@ -76,7 +78,7 @@ impl Markers<'_> {
             Err(error) if matches!(error.code(), Some("PreconditionFailed" | "ConditionalRequestConflict")) => {
                 match self.owner(key).await? {
                     Owner::Ours => Ok(()),
-                    Owner::Nobody => Err(format!("the marker s3://{}/{key} came and went: start again", self.bucket)),
+                    Owner::Nobody | Owner::Somebody => Err(format!("the marker s3://{}/{key} came and went: start again", self.bucket)),
                 }
             }
             Err(error) => Err(self.explained(&error, "s3:PutObject")),
@@ -98,6 +100,9 @@ impl Markers<'_> {
         let bytes = read.map_err(|error| format!("reading {place} failed: {error}; start again"))?.into_bytes();
         let marker: Marker = serde_json::from_slice(&bytes)
             .map_err(|error| format!("{place} is no marker of tunnelog ({error}): choose another `prefix`"))?;
+        if self.context.store.is_empty() {
+            return Ok(Owner::Somebody);
+        }
         if marker.store == *self.context.store {
             return Ok(Owner::Ours);
         }
