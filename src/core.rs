@@ -19,7 +19,7 @@ use crate::decode::inflate::inflate;
 use crate::decode::{DecodeError, LogStream};
 use crate::delivery::{Encoded, Item, LaneItems, Piece, RecordInfo, SinkId};
 use crate::encode::{DeadLetter, Format};
-use crate::enrich::{Lookup, Snapshot, enrich, is_account_id};
+use crate::enrich::{Lookup, Miss, Snapshot, enrich, is_account_id};
 use crate::event::{Action, Event, EventId, Kind, Millis, Origin, Severity};
 use crate::normalize;
 use crate::normalize::stream::StreamIdentity;
@@ -165,8 +165,8 @@ pub struct Output {
     wanted: Vec<bool>,
     own: Vec<FixedBitSet>,
     filtered: Vec<u32>,
-    /// Connection ids that the inventory does not know.
-    pub misses: Vec<String>,
+    /// Connections that the inventory does not know.
+    pub misses: Vec<Miss>,
     /// What was in it.
     pub counts: Counts,
 }
@@ -407,8 +407,10 @@ const MAX_FORMATS: usize = 16;
 fn note_miss(event: &Event<'_>, out: &mut Output) {
     out.counts.misses += 1;
     let Some(vpn) = &event.vpn else { return };
-    if out.misses.len() < MAX_MISSES && !out.misses.iter().any(|id| *id == vpn.connection_id) {
-        out.misses.push(vpn.connection_id.clone().into_owned());
+    if out.misses.len() < MAX_MISSES && !out.misses.iter().any(|miss| miss.connection == vpn.connection_id) {
+        let text = |text: &Option<Cow<'_, str>>| text.clone().map(Cow::into_owned);
+        let (account, region) = (text(&event.cloud.account_id), text(&event.cloud.region));
+        out.misses.push(Miss { connection: vpn.connection_id.clone().into_owned(), account, region });
     }
 }
 

@@ -296,6 +296,7 @@ fn what_this_build_left_out_says_how_to_build_it() {
     check(&format!("{SOURCES}sinks: {{b: {{console: }}}}\nstatus:\n"), "status", cfg!(feature = "status"));
     let sinks = "sinks: {b: {console: }}\n";
     check(&format!("sources: {{a: {{kinesis: {{stream: x}}}}}}\n{sinks}"), "aws", cfg!(feature = "aws"));
+    check(&format!("{SOURCES}enrich: {{ec2: {{}}}}\n{sinks}"), "aws", cfg!(feature = "aws"));
     check(&format!("{SOURCES}sinks: {{b: {{firehose: {{stream: x}}}}}}\n"), "aws", cfg!(feature = "aws"));
     check(&format!("{SOURCES}sinks: {{b: {{s3: {{bucket: abc}}}}}}\n"), "aws", cfg!(feature = "aws"));
     check(&format!("{SOURCES}{sinks}dead_letters: {{s3: {{bucket: abc}}}}\n"), "aws", cfg!(feature = "aws"));

@@ -67,7 +67,9 @@ fn variants() -> Vec<(&'static str, Vec<u8>)> {
     let secret = whole.windows(SECRET.len()).rposition(|window| window == SECRET.as_bytes()).unwrap();
     let value: serde_json::Value = serde_json::from_slice(&whole).unwrap();
     let connection = value["VpnConnections"][0].to_string();
+    let xml = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/inventory/vpn-connections.xml");
     vec![
+        ("in XML", std::fs::read(xml).unwrap()),
         ("cut after a secret", whole[..secret + SECRET.len()].to_vec()),
         ("cut in the middle", whole[..whole.len() / 2].to_vec()),
         ("without its beginning", whole[whole.len() / 3..].to_vec()),

@@ -108,6 +108,10 @@ fn probes(loaded: &Loaded) -> Vec<(String, Probe)> {
     if pipeline.enrich.file.is_some() || pipeline.enrich.overlay.is_some() {
         probes.push(("inventory".into(), inventory(loaded)));
     }
+    #[cfg(feature = "aws")]
+    if let Some(ec2) = pipeline.enrich.ec2.clone() {
+        probes.push(("inventory ec2".into(), later(async move { crate::enrich::ec2::probe(&ec2).await })));
+    }
     for (name, sink) in &pipeline.sinks {
         probes.push((format!("sink {name}"), of_sink(context(loaded, name, &store), sink)));
     }

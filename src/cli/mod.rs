@@ -6,6 +6,8 @@ mod check;
 mod connect;
 mod decode;
 mod interrupt;
+#[cfg(feature = "aws")]
+mod inventory;
 mod place;
 mod refused;
 mod run;
@@ -50,6 +52,8 @@ enum Command {
     Replay(run::ReplayArgs),
     Decode(decode::DecodeArgs),
     Check(check::CheckArgs),
+    #[cfg(feature = "aws")]
+    Inventory(inventory::InventoryArgs),
     Simulate(simulate::SimulateArgs),
     Schema(schema::SchemaArgs),
     /// Print the completion script of a shell
@@ -115,6 +119,8 @@ fn dispatch(command: Command) -> anyhow::Result<Outcome> {
         Command::Replay(arguments) => run::replay(&arguments),
         Command::Decode(arguments) => decode::run(&arguments),
         Command::Check(arguments) => check::run(&arguments),
+        #[cfg(feature = "aws")]
+        Command::Inventory(arguments) => inventory::run(&arguments),
         Command::Simulate(arguments) => simulate::run(&arguments).map(|_| Outcome::Finished),
         Command::Schema(arguments) => schema::run(&arguments),
         Command::Completions { shell } => {

@@ -77,7 +77,7 @@ pub(super) struct IdentityArgs {
     owner: Option<String>,
 }
 
-fn account(text: &str) -> Result<String, String> {
+pub(super) fn account(text: &str) -> Result<String, String> {
     let valid = text.len() == 12 && text.bytes().all(|byte| byte.is_ascii_digit());
     if valid { Ok(text.into()) } else { Err("an account id has 12 digits".into()) }
 }

@@ -71,6 +71,11 @@ impl Loaded {
         self.pipeline.enrich.file.as_ref().map(|file| self.directory.join(file))
     }
 
+    /// The folder where the inventory of `enrich.ec2` is kept, relative to the working directory: beside the checkpoint.
+    pub fn inventory_folder(&self) -> PathBuf {
+        self.checkpoint_file().with_file_name(format!("{}.inventory", self.name))
+    }
+
     /// The overlay CSV, relative to the working directory.
     pub fn overlay(&self) -> Option<PathBuf> {
         self.pipeline.enrich.overlay.as_ref().map(|file| self.directory.join(file))

@@ -13,6 +13,7 @@ mod aws_types;
 mod conditions;
 mod expand;
 mod hide;
+mod inventory_types;
 pub mod kafka;
 mod kafka_types;
 mod loaded;

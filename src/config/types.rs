@@ -12,6 +12,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use super::aws_types::{Aws, FirehoseSink, Kinesis, Pack, S3Sink, Start};
+pub use super::inventory_types::{Accounts, AccountsOf, Ec2};
 pub use super::kafka_types::{KafkaCompression, KafkaKey, KafkaSink, Mechanism, Sasl, Tls};
 use super::units::{Duration, Size};
 use crate::event::{Action, Kind, Severity, Transition};
@@ -135,10 +136,12 @@ pub struct Identity {
     pub log_stream: Option<String>,
 }
 
-/// What is known about the VPN connections: at most one of `file`, `simulated`.
+/// What is known about the VPN connections: at most one of `ec2`, `file`, `simulated`.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Enrich {
+    /// EC2 itself, in many accounts and Regions; asked again and again.
+    pub ec2: Option<Ec2>,
     /// A saved AWS CLI answer (`describe-vpn-connections` and its siblings), or a folder of them, best
     /// `{account}/{region}/describe-*.json`. Read again when a file changes.
     pub file: Option<PathBuf>,
@@ -154,7 +157,14 @@ pub struct Enrich {
 
 impl Default for Enrich {
     fn default() -> Self {
-        Enrich { file: None, simulated: None, overlay: None, tags: Vec::new(), refresh: Duration::from_secs(30) }
+        Enrich {
+            ec2: None,
+            file: None,
+            simulated: None,
+            overlay: None,
+            tags: Vec::new(),
+            refresh: Duration::from_secs(30),
+        }
     }
 }
 

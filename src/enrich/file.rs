@@ -276,7 +276,7 @@ fn place(path: &Path) -> (Option<&str>, Option<&str>) {
 }
 
 /// `ap-northeast-2`, `us-gov-west-1`: words of letters, then a number.
-fn is_region(name: &str) -> bool {
+pub(crate) fn is_region(name: &str) -> bool {
     let mut parts = name.split('-').rev();
     let number =
         parts.next().is_some_and(|part| matches!(part.len(), 1 | 2) && part.bytes().all(|b| b.is_ascii_digit()));

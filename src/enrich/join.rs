@@ -4,8 +4,10 @@
 //! gateway's owner is not taken for the connection's account (gateways are shared across accounts): only
 //! the answer's place, `{account}/{region}/`, tells the account.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::hash::Hash;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use super::answers::{self, Answers, Part, Tag, Text};
 use super::overlay::Overlay;
@@ -18,17 +20,78 @@ use crate::event::{CustomerGateway, Gateway, GatewayKind, Routing, Transport};
 /// Where a connection or a gateway is in two answers, the newer one counts (of equal age: the later one).
 pub fn join(answers: &Answers, tags: &[String], overlay: Overlay) -> Snapshot {
     let index = Index::of(answers);
+    let mut shared = Shared::default();
     let mut overlay = overlay.connections;
     let mut connections = HashMap::with_capacity(index.connections.len());
     for (&id, &(part, answer)) in &index.connections {
-        let mut connection = index.connection(id, part, answer);
-        connection.tags = allowed(answer.tags.items(), tags);
-        connection.tags.extend(overlay.remove(id).unwrap_or_default());
-        connections.insert(id.to_owned(), connection);
+        let mut connection = index.connection(id, part, answer, &mut shared);
+        let mut tags = allowed(answer.tags.items(), tags);
+        tags.extend(overlay.remove(id).unwrap_or_default());
+        connection.tags = shared.tags.of(tags);
+        connections.insert(Arc::clone(&connection.id), Arc::new(connection));
     }
     let accounts = index.accounts.iter().map(|(&id, &name)| (id.to_owned(), name.to_owned())).collect();
-    Snapshot { connections, accounts, overlay, configured: true, stale: false }
+    Snapshot { connections, accounts, overlay, configured: true, ..Snapshot::default() }
 }
+
+/// The transit gateways of answers whose place says that the account owns them: there they have names and tags.
+#[cfg(feature = "aws")]
+pub(super) fn owned_transit_gateways(answers: &Answers) -> Vec<Gateway> {
+    let index = Index::of(answers);
+    let owned = index
+        .transit_gateways
+        .iter()
+        .filter(|(_, (part, gateway))| part.account.is_some() && part.account.as_deref() == gateway.owner_id.text());
+    owned.map(|(id, (_, found))| transit_gateway(id, Some(found))).collect()
+}
+
+/// What several connections have in common is one value.
+#[derive(Default)]
+struct Shared {
+    texts: One<str>,
+    tags: One<BTreeMap<String, String>>,
+    customer_gateways: HashMap<String, Arc<CustomerGateway>>,
+    gateways: Vec<Arc<Gateway>>,
+}
+
+/// One value for all that are equal.
+struct One<T: ?Sized>(HashSet<Arc<T>>);
+
+impl<T: ?Sized> Default for One<T> {
+    fn default() -> Self {
+        One(HashSet::new())
+    }
+}
+
+impl<T: ?Sized + Eq + Hash> One<T> {
+    fn of(&mut self, value: impl Into<Arc<T>>) -> Arc<T> {
+        let value = value.into();
+        if let Some(known) = self.0.get(&value) {
+            return Arc::clone(known);
+        }
+        self.0.insert(Arc::clone(&value));
+        value
+    }
+}
+
+impl Shared {
+    fn text(&mut self, text: &Text) -> Option<Arc<str>> {
+        text.text().map(|text| self.texts.of(text))
+    }
+
+    /// An account and Region have a few gateways, so a look through them all is the quickest.
+    fn gateway(&mut self, gateway: Gateway) -> Arc<Gateway> {
+        if let Some(known) = self.gateways.iter().rev().take(MANY_GATEWAYS).find(|known| ***known == gateway) {
+            return Arc::clone(known);
+        }
+        let gateway = Arc::new(gateway);
+        self.gateways.push(Arc::clone(&gateway));
+        gateway
+    }
+}
+
+/// Gateways that are compared; of more, some connections have a copy of their own.
+const MANY_GATEWAYS: usize = 64;
 
 /// The things of all answers by their ids, which are unique across accounts and Regions.
 struct Index<'a> {
@@ -105,27 +168,37 @@ impl<'a> Index<'a> {
         }
     }
 
-    fn connection(&self, id: &str, part: &Part, answer: &answers::VpnConnection) -> Connection {
+    fn connection(&self, id: &str, part: &Part, answer: &answers::VpnConnection, shared: &mut Shared) -> Connection {
         let place = self.places.get(id).map_or(part, |(part, _)| part);
-        let account_id = part.account.clone().or_else(|| place.account.clone());
-        let region = part.region.clone().or_else(|| place.region.clone());
+        let account_id = part.account.as_deref().or(place.account.as_deref());
+        let region = part.region.as_deref().or(place.region.as_deref());
         let options = answer.options.get();
         Connection {
-            id: id.to_owned(),
-            name: name(answer.tags.items()),
-            state: answer.state.owned(),
-            account_name: account_id.as_deref().and_then(|id| self.accounts.get(id)).map(|&name| name.to_owned()),
-            account_id,
-            region: region.or_else(|| self.transit_gateway_region(answer)),
+            id: id.into(),
+            name: name(answer.tags.items()).map(Into::into),
+            state: shared.text(&answer.state),
+            account_id: account_id.map(|account| shared.texts.of(account)),
+            region: region.or_else(|| self.transit_gateway_region(answer)).map(|region| shared.texts.of(region)),
             routing: options.and_then(|options| options.static_routes_only.parse()).map(routing),
             transport: options.map(transport),
-            transport_attachment_id: options.and_then(|o| o.transport_transit_gateway_attachment_id.owned()),
-            tunnels: tunnels(answer),
-            customer_gateway: answer.customer_gateway_id.text().map(|id| self.customer_gateway(id)),
-            gateway: self.gateway(answer),
-            tags: BTreeMap::new(),
+            transport_attachment_id: options
+                .and_then(|options| options.transport_transit_gateway_attachment_id.text())
+                .map(Into::into),
+            tunnels: tunnels(answer, shared),
+            customer_gateway: answer.customer_gateway_id.text().map(|id| self.shared_customer_gateway(id, shared)),
+            gateway: self.gateway(answer).map(|gateway| shared.gateway(gateway)),
+            tags: Arc::default(),
             as_of: part.as_of,
         }
+    }
+
+    fn shared_customer_gateway(&self, id: &str, shared: &mut Shared) -> Arc<CustomerGateway> {
+        if let Some(known) = shared.customer_gateways.get(id) {
+            return Arc::clone(known);
+        }
+        let gateway = Arc::new(self.customer_gateway(id));
+        shared.customer_gateways.insert(id.to_owned(), Arc::clone(&gateway));
+        gateway
     }
 
     fn customer_gateway(&self, id: &str) -> CustomerGateway {
@@ -142,12 +215,7 @@ impl<'a> Index<'a> {
     fn gateway(&self, answer: &answers::VpnConnection) -> Option<Gateway> {
         if let Some(id) = answer.transit_gateway_id.text() {
             let found = self.transit_gateways.get(id).map(|(_, gateway)| *gateway);
-            return Some(Gateway {
-                name: found.and_then(|gateway| name(gateway.tags.items())),
-                owner_account_id: found.and_then(|gateway| gateway.owner_id.owned()),
-                asn: found.and_then(|gateway| gateway.options.get()?.amazon_side_asn.parse()),
-                ..bare_gateway(GatewayKind::TransitGateway, Some(id))
-            });
+            return Some(transit_gateway(id, found));
         }
         if let Some(id) = answer.vpn_gateway_id.text() {
             let found = self.vpn_gateways.get(id).map(|(_, gateway)| *gateway);
@@ -170,9 +238,9 @@ impl<'a> Index<'a> {
     }
 
     /// A connection is in the Region of its transit gateway. A core network's ARN names no Region.
-    fn transit_gateway_region(&self, answer: &answers::VpnConnection) -> Option<String> {
+    fn transit_gateway_region(&self, answer: &answers::VpnConnection) -> Option<&'a str> {
         let (_, gateway) = self.transit_gateways.get(answer.transit_gateway_id.text()?)?;
-        arn_part(gateway.transit_gateway_arn.text()?, 3).map(str::to_owned)
+        arn_part(gateway.transit_gateway_arn.text()?, 3)
     }
 }
 
@@ -182,6 +250,15 @@ fn transit_gateway_rank(part: &Part, gateway: &answers::TransitGateway) -> u8 {
     match (part.account.as_deref(), gateway.owner_id.text()) {
         (Some(account), Some(owner)) if account == owner => 2,
         _ => u8::from(!gateway.tags.items().is_empty()),
+    }
+}
+
+fn transit_gateway(id: &str, found: Option<&answers::TransitGateway>) -> Gateway {
+    Gateway {
+        name: found.and_then(|gateway| name(gateway.tags.items())),
+        owner_account_id: found.and_then(|gateway| gateway.owner_id.owned()),
+        asn: found.and_then(|gateway| gateway.options.get()?.amazon_side_asn.parse()),
+        ..bare_gateway(GatewayKind::TransitGateway, Some(id))
     }
 }
 
@@ -213,13 +290,14 @@ fn transport(options: &answers::Options) -> Transport {
 
 /// The tunnels in the order of `TunnelOptions`, which numbers them. An answer without it (an old CLI, a
 /// trimmed file) still has telemetry: those tunnels are listed, but their order proves no number.
-fn tunnels(answer: &answers::VpnConnection) -> Vec<TunnelInfo> {
+fn tunnels(answer: &answers::VpnConnection, shared: &mut Shared) -> Box<[TunnelInfo]> {
     let telemetry = answer.vgw_telemetry.items();
     let status_of = |ip: IpAddr| telemetry.iter().find(|item| item.outside_ip_address.parse() == Some(ip));
     let options = answer.options.get().map(|options| options.tunnel_options.items()).unwrap_or_default();
     if options.is_empty() {
-        let bare = |item: &answers::Telemetry| Some(tunnel(None, item.outside_ip_address.parse()?, Some(item)));
-        return telemetry.iter().filter_map(bare).collect();
+        let mut bare =
+            |item: &answers::Telemetry| Some(tunnel(None, item.outside_ip_address.parse()?, Some(item), shared));
+        return telemetry.iter().filter_map(&mut bare).collect();
     }
     let numbered = options.iter().zip(1_u8..).filter_map(|(option, number)| {
         // A tunnel that is still being made has no address yet, but it keeps its number.
@@ -227,19 +305,24 @@ fn tunnels(answer: &answers::VpnConnection) -> Vec<TunnelInfo> {
         Some(TunnelInfo {
             inside_cidr: option.tunnel_inside_cidr.parse(),
             inside_ipv6_cidr: option.tunnel_inside_ipv6_cidr.parse(),
-            ..tunnel(Some(number), ip, status_of(ip))
+            ..tunnel(Some(number), ip, status_of(ip), shared)
         })
     });
     numbered.collect()
 }
 
-fn tunnel(index: Option<u8>, outside_ip: IpAddr, telemetry: Option<&answers::Telemetry>) -> TunnelInfo {
+fn tunnel(
+    index: Option<u8>,
+    outside_ip: IpAddr,
+    telemetry: Option<&answers::Telemetry>,
+    shared: &mut Shared,
+) -> TunnelInfo {
     TunnelInfo {
         index,
         outside_ip,
         inside_cidr: None,
         inside_ipv6_cidr: None,
-        status: telemetry.and_then(|item| item.status.owned()),
+        status: telemetry.and_then(|item| shared.text(&item.status)),
         accepted_routes: telemetry.and_then(|item| item.accepted_route_count.parse()),
     }
 }

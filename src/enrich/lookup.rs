@@ -4,6 +4,7 @@
 //! outside address within its connection only, since private outside addresses repeat.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use super::{Connection, Snapshot};
 use crate::event::{Cloud, Event, InventoryInfo, InventoryState, Tunnel, Vpn};
@@ -30,7 +31,7 @@ pub fn enrich<'a>(
     let mut lookup = Lookup::NoConnection;
     let mut known = None;
     if let Some(vpn) = &mut event.vpn {
-        known = snapshot.connections.get(vpn.connection_id.as_ref());
+        known = snapshot.connections.get(vpn.connection_id.as_ref()).map(Arc::as_ref);
         match known {
             Some(connection) => {
                 lookup = Lookup::Hit;
@@ -59,10 +60,10 @@ fn fill_vpn<'a>(vpn: &mut Vpn<'a>, connection: &'a Connection, snapshot: &Snapsh
     vpn.routing = connection.routing;
     vpn.transport = connection.transport;
     vpn.transport_attachment_id = connection.transport_attachment_id.as_deref();
-    vpn.customer_gateway = connection.customer_gateway.as_ref();
-    vpn.gateway = connection.gateway.as_ref();
-    vpn.tags = Some(&connection.tags).filter(|tags| !tags.is_empty());
-    let state = if snapshot.stale { InventoryState::Stale } else { InventoryState::Fresh };
+    vpn.customer_gateway = connection.customer_gateway.as_deref();
+    vpn.gateway = connection.gateway.as_deref();
+    vpn.tags = Some(&*connection.tags).filter(|tags| !tags.is_empty());
+    let state = if snapshot.is_stale(connection) { InventoryState::Stale } else { InventoryState::Fresh };
     let mut inventory = InventoryInfo { as_of: connection.as_of, ..info(state) };
     if let Some(tunnel) = &mut vpn.tunnel {
         fill_tunnel(tunnel, &mut inventory, connection);
@@ -94,11 +95,7 @@ fn fill_cloud<'a>(
         cloud.account_id = inventory.or_else(|| Some(owner).filter(|owner| is_account_id(owner))).map(Cow::Borrowed);
     }
     if let Some(account_id) = cloud.account_id.as_deref() {
-        let same = connection.filter(|connection| connection.account_id.as_deref() == Some(account_id));
-        cloud.account_name = match same {
-            Some(connection) => connection.account_name.as_deref(),
-            None => snapshot.accounts.get(account_id).map(String::as_str),
-        };
+        cloud.account_name = snapshot.accounts.get(account_id).map(String::as_str);
     }
     if cloud.region.is_none() {
         let inventory = connection.and_then(|connection| connection.region.as_deref());

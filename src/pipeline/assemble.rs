@@ -10,6 +10,8 @@ use crate::config::Loaded;
 use crate::config::types::{self, FormatName, Identity};
 use crate::core::{Core, SinkPlan};
 use crate::encode::Format;
+#[cfg(feature = "aws")]
+use crate::enrich::ec2::{Context as Ec2Context, Ec2Inventory};
 use crate::enrich::file::FileInventory;
 use crate::enrich::overlay::Overlay;
 use crate::enrich::{Answers, Inventory, Snapshot, join};
@@ -65,9 +67,8 @@ impl Inputs {
 pub async fn assemble(loaded: &Loaded, inputs: &Inputs, health: Health) -> Result<Parts, AssembleError> {
     let store = RedbStore::open(&inputs.checkpoint_file(loaded)).map_err(fail)?;
     let pipeline = &loaded.pipeline;
-    let (snapshot, watch) = inventory(loaded)?;
+    let (snapshot, background) = inventory(loaded).await?;
     let inventory = Arc::new(Inventory::new(snapshot));
-    let background = watch.map(|watch| Background::Watch(watch, pipeline.enrich.refresh.0)).into_iter().collect();
     let rejects = rejects(loaded).await?;
     let store_id: Arc<str> = store.id().into();
     let (plans, sinks) = sinks(loaded, &store_id, &rejects).await?;
@@ -84,7 +85,7 @@ pub async fn assemble(loaded: &Loaded, inputs: &Inputs, health: Health) -> Resul
         open_records: pipeline.limits.open_records as usize,
         shutdown_grace: pipeline.limits.shutdown_grace.0,
         health,
-        background,
+        background: background.into_iter().collect(),
     })
 }
 
@@ -217,8 +218,15 @@ async fn dead_letters(loaded: &Loaded, store: &Arc<str>, rejects: &SharedRejects
 }
 
 /// The first snapshot, and what keeps it fresh.
-fn inventory(loaded: &Loaded) -> Result<(Snapshot, Option<FileInventory>), AssembleError> {
+#[cfg_attr(not(feature = "aws"), expect(clippy::unused_async, reason = "the same shape as with it"))]
+async fn inventory(loaded: &Loaded) -> Result<(Snapshot, Option<Background>), AssembleError> {
     let enrich = &loaded.pipeline.enrich;
+    #[cfg(feature = "aws")]
+    if let Some(config) = &enrich.ec2 {
+        let failed = |error| AssembleError(format!("inventory: {error}"));
+        let mut ec2 = Ec2Inventory::connect(config, Ec2Context::of(loaded)).await.map_err(failed)?;
+        return Ok((ec2.snapshot(), Some(Background::Ec2(Box::new(ec2)))));
+    }
     if let Some(name) = &enrich.simulated {
         let overlay = loaded.overlay().map(|path| read_overlay(&path)).transpose()?.unwrap_or_default();
         return Ok((simulated(loaded, name, overlay)?, None));
@@ -228,7 +236,7 @@ fn inventory(loaded: &Loaded) -> Result<(Snapshot, Option<FileInventory>), Assem
     }
     let watch = FileInventory::new(loaded.enrich_file(), loaded.overlay(), enrich.tags.clone());
     let snapshot = watch.load().map_err(|error| AssembleError(format!("inventory: {error}")))?;
-    Ok((snapshot, Some(watch)))
+    Ok((snapshot, Some(Background::Watch(watch, enrich.refresh.0))))
 }
 
 fn read_overlay(path: &Path) -> Result<Overlay, AssembleError> {

@@ -53,6 +53,9 @@ pub struct Parts {
 pub enum Background {
     /// Looks for changes of the inventory's files.
     Watch(FileInventory, Duration),
+    /// Asks EC2 for the inventory again and again.
+    #[cfg(feature = "aws")]
+    Ec2(Box<crate::enrich::ec2::Ec2Inventory>),
     /// Serves `/metrics`, `/healthz` and `/readyz`.
     #[cfg(feature = "status")]
     Status(tokio::net::TcpListener, crate::telemetry::metrics::Metrics, Health),

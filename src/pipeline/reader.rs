@@ -161,6 +161,7 @@ impl ReaderTask {
             }
         }
         self.tally.count(&out.counts);
+        self.inventory.misses.note(std::mem::take(&mut out.misses));
         if buffer.ended && buffer.records.is_empty() {
             end = PieceEnd::ShardEnd;
         }

@@ -28,6 +28,11 @@ pub(super) async fn beside(
             files.watch(inventory, refresh, ending).await;
             Ok(())
         }
+        #[cfg(feature = "aws")]
+        Background::Ec2(ec2) => {
+            ec2.keep_fresh(inventory, ending).await;
+            Ok(())
+        }
         #[cfg(feature = "status")]
         Background::Status(listener, metrics, health) => {
             let upkeep = async {

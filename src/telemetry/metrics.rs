@@ -189,6 +189,32 @@ impl SinkMetrics {
     }
 }
 
+/// What is counted per account of an EC2 inventory.
+#[derive(Clone, Debug)]
+pub struct AccountMetrics {
+    /// [`name::INVENTORY_REFRESHES`].
+    pub refreshes: Counter,
+    /// [`name::INVENTORY_ERRORS`].
+    pub errors: Counter,
+    /// [`name::INVENTORY_ACCOUNT_AGE_SECONDS`].
+    pub age_seconds: Gauge,
+    /// [`name::INVENTORY_ACCOUNT_CONNECTIONS`].
+    pub connections: Gauge,
+}
+
+impl AccountMetrics {
+    /// The handles of an account that is configured, allowed or listed by Organizations: never one from a log.
+    pub fn new(account: &Arc<str>) -> Self {
+        let account = SharedString::from_shared(Arc::clone(account));
+        AccountMetrics {
+            refreshes: counter!(name::INVENTORY_REFRESHES, "account" => account.clone()),
+            errors: counter!(name::INVENTORY_ERRORS, "account" => account.clone()),
+            age_seconds: gauge!(name::INVENTORY_ACCOUNT_AGE_SECONDS, "account" => account.clone()),
+            connections: gauge!(name::INVENTORY_ACCOUNT_CONNECTIONS, "account" => account),
+        }
+    }
+}
+
 /// What is counted once a process.
 #[derive(Clone, Debug)]
 pub struct CoreMetrics {
@@ -329,6 +355,7 @@ mod tests {
         let text = rendered(|| {
             SourceMetrics::new(&"main".into()).unreadable("not_gzip");
             drop((SinkMetrics::new(&"siem".into()), CoreMetrics::new(), StreamMetrics::new(&"main".into())));
+            drop(AccountMetrics::new(&"111122223333".into()));
             lanes("running").set(2.0);
         });
         for metric in name::CATALOGUE {

@@ -56,6 +56,15 @@ pub const INVENTORY_AGE_SECONDS: &str = "tunnelog_inventory_age_seconds";
 /// Connections in the inventory.
 pub const INVENTORY_CONNECTIONS: &str = "tunnelog_inventory_connections";
 
+/// Refreshes of an account's inventory that succeeded.
+pub const INVENTORY_REFRESHES: &str = "tunnelog_inventory_refreshes_total";
+/// Refreshes of an account's inventory that failed.
+pub const INVENTORY_ERRORS: &str = "tunnelog_inventory_errors_total";
+/// Age of an account's inventory.
+pub const INVENTORY_ACCOUNT_AGE_SECONDS: &str = "tunnelog_inventory_account_age_seconds";
+/// Connections of an account.
+pub const INVENTORY_ACCOUNT_CONNECTIONS: &str = "tunnelog_inventory_account_connections";
+
 /// The kind of a metric, as `# TYPE` says it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum MetricKind {
@@ -133,6 +142,10 @@ pub const CATALOGUE: &[Metric] = {
         row(INVENTORY_MISSES, Counter, &[], "Events of connections that the inventory does not have."),
         row(INVENTORY_CONNECTIONS, Gauge, &[], "VPN connections in the inventory."),
         row(INVENTORY_AGE_SECONDS, Gauge, &[], "Time since the inventory was last loaded without an error."),
+        row(INVENTORY_REFRESHES, Counter, &["account"], "Refreshes by EC2, one an account and Region."),
+        row(INVENTORY_ERRORS, Counter, &["account"], "Refreshes that failed; the last good answer stays in use."),
+        row(INVENTORY_ACCOUNT_AGE_SECONDS, Gauge, &["account"], "Age of what is known of the account's oldest Region."),
+        row(INVENTORY_ACCOUNT_CONNECTIONS, Gauge, &["account"], "VPN connections of the account."),
         row(
             SINK_ITEMS,
             Counter,

@@ -89,7 +89,7 @@ impl Check<'_, '_, '_> {
         }
     }
 
-    fn endpoint(&mut self, path: &Path, endpoint: &str) {
+    pub(super) fn endpoint(&mut self, path: &Path, endpoint: &str) {
         let wrong = wrong_endpoint(endpoint);
         if let Some(wrong) = wrong {
             let note = "the form is https://HOST or https://HOST:PORT, for example https://vpce-0a1b.kinesis.eu-central-1.vpce.amazonaws.com";

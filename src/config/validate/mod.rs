@@ -5,6 +5,7 @@
 //! problem is already reported at, above or below a path, nothing is added: it would be its consequence.
 
 mod aws;
+mod ec2;
 mod kafka;
 mod s3;
 mod sinks;
@@ -152,6 +153,7 @@ impl Check<'_, '_, '_> {
             let message = "`file` and `simulated` are two inventories";
             self.error(&path.key("simulated"), message, &["keep one of the two"]);
         }
+        self.ec2(&path.key("ec2"));
         let files = [("file", self.loaded.enrich_file()), ("overlay", self.loaded.overlay())];
         for (field, resolved) in files {
             if let Some(resolved) = resolved {
@@ -164,6 +166,26 @@ impl Check<'_, '_, '_> {
         if enrich.refresh < Duration::from_secs(1) {
             self.error(&path.key("refresh"), "files would be looked at without a pause", &["at least 1s"]);
         }
+    }
+
+    fn ec2(&mut self, path: &Path) {
+        let enrich = &self.loaded.pipeline.enrich;
+        let Some(ec2) = &enrich.ec2 else { return };
+        if let Some(other) = [("file", enrich.file.is_some()), ("simulated", enrich.simulated.is_some())]
+            .into_iter()
+            .find_map(|(name, set)| set.then_some(name))
+        {
+            let message = format!("`ec2` and `{other}` are two inventories");
+            self.error(&Path::of(&["enrich", other]), message, &["keep one of the two"]);
+        }
+        if let Some(endpoint) = &ec2.endpoint {
+            self.endpoint(&path.key("endpoint"), endpoint);
+        }
+        ec2::ec2(ec2, &mut |fields, index, message, notes| {
+            let path = fields.iter().fold(path.clone(), |path, field| path.key(field));
+            let path = index.map_or(path.clone(), |index| path.index(index));
+            self.error(&path, message, notes);
+        });
     }
 
     fn simulated(&mut self, path: &Path, name: &str) {

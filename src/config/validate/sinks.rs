@@ -159,10 +159,13 @@ impl Check<'_, '_, '_> {
             }
         }
         let enrich = &self.loaded.pipeline.enrich;
-        let inventory = enrich.file.is_some() || enrich.simulated.is_some() || enrich.overlay.is_some();
+        let inventory =
+            enrich.ec2.is_some() || enrich.file.is_some() || enrich.simulated.is_some() || enrich.overlay.is_some();
         if !condition.tag.is_empty() && !inventory {
-            let notes =
-                ["every event passes such a condition and is counted", "add `enrich` with file, simulated or overlay"];
+            let notes = [
+                "every event passes such a condition and is counted",
+                "add `enrich` with ec2, file, simulated or overlay",
+            ];
             self.add(Level::Warning, path, "no inventory says what tags a connection has".into(), &notes);
         }
         // The columns of an overlay are tags too, and are known only when it is read.

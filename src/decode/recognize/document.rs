@@ -101,7 +101,7 @@ struct FilteredEvent<'a> {
 
 /// The words that only an EC2 answer has. Its pre-shared keys must never be carried on, not even as an
 /// unreadable piece of one.
-const EC2_MARKS: [&str; 9] = [
+const EC2_MARKS: [&str; 11] = [
     "\"VpnConnections\"",
     "\"CustomerGateways\"",
     "\"VpnGateways\"",
@@ -109,6 +109,9 @@ const EC2_MARKS: [&str; 9] = [
     "PreSharedKey",
     "pre_shared_key",
     "CustomerGatewayConfiguration",
+    // The same in EC2's XML, as a proxy or `aws --debug` may have saved it.
+    "preSharedKey",
+    "customerGatewayConfiguration",
     // `aws --output text`, which has no keys: a row begins with what it is.
     "VPNCONNECTIONS\t",
     "TUNNELOPTIONS\t",
