@@ -93,14 +93,3 @@ async fn an_item_too_large_for_the_broker_is_found_among_its_neighbours() {
     contract::a_refused_item_becomes_a_dead_letter_and_its_neighbours_go_on(&far, LARGE).await;
     assert_eq!(far.letters()[0].reason, "too_large");
 }
-
-#[tokio::test(flavor = "multi_thread")]
-async fn an_item_that_the_topic_refuses_for_its_content_is_found_among_its_neighbours() {
-    // A broker takes no message from the future (`message.timestamp.after.max.ms`, 1 h).
-    let poison = bench::Odd { padding: 20, time: Millis(4_000_000_000_000) };
-    let far = Real::new(1);
-    contract::a_refused_item_becomes_a_dead_letter_and_its_neighbours_go_on(&far, poison).await;
-    let letter = &far.letters()[0];
-    assert_eq!(letter.reason, "invalid_timestamp");
-    assert!(letter.detail.contains(&far.0.config.topic), "{}", letter.detail);
-}

@@ -46,8 +46,8 @@ impl Parts {
         let record = BaseRecord::with_opaque_to(&self.topic, Box::new(ticket))
             // The line break belongs to files, not to messages.
             .payload(bytes.strip_suffix(b"\n").unwrap_or(bytes))
-            // To librdkafka 0 means now.
-            .timestamp(item.time.0.max(1))
+            // No timestamp of the event's: a topic's retention counts from it, so a broker would delete history that
+            // is replayed as soon as it has it. The event carries its time.
             .headers(headers);
         if self.has_key { record.key(self.key.as_bytes()) } else { record }
     }
