@@ -76,8 +76,11 @@ golden: need-cargo need-c stack ## Write all golden files anew; look at the diff
 # glibc linked statically, not musl: it needs no second standard library and no second C compiler, and glibc
 # 2.34 and later resolve names through `files` and `dns` without loading a library. `--target` keeps the flag away from build scripts and
 # procedural macros, which cannot be static.
+# OpenSSL is linked from the system's archive, which the `pkg-config` crate alone would not take; zlib is built.
 static: need-cargo need-c ## A self-contained binary for this kind of machine
 	$(IN_ROOT) RUSTFLAGS="-C target-feature=+crt-static" \
+		OPENSSL_STATIC=1 OPENSSL_LIB_DIR="$$(pkg-config --variable=libdir openssl)" \
+		OPENSSL_INCLUDE_DIR="$$(pkg-config --variable=includedir openssl)" LIBZ_SYS_STATIC=1 \
 		$(CARGO) build --locked --release --bin tunnelog --target $(STATIC_TRIPLE)
 	@if readelf --program-headers "$(STATIC_BINARY)" | grep -q INTERP; then \
 		echo "$(STATIC_BINARY) needs a dynamic loader: it is not self-contained" >&2; exit 1; fi

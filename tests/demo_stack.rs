@@ -25,7 +25,7 @@ use tunnelog::source::simulate::Fleet;
 /// The fleet's seed: another one is another fleet and another day.
 const SEED: u64 = 7;
 const HOURS: u32 = 4;
-/// Records a second into the stream: the demo takes about a quarter of a minute of real time.
+/// Records a second into the stream, if the machine keeps up: a quarter of a minute.
 const RATE: u32 = 200;
 const SHARDS: i32 = 2;
 const PARTITIONS: i32 = 3;
@@ -110,7 +110,7 @@ impl Demo {
         let command = self.tunnelog(arguments);
         println!("   $ tunnelog {}", arguments.join(" "));
         let done = Command::new(&command[0]).args(&command[1..]).output().unwrap();
-        let said = String::from_utf8_lossy(&done.stderr);
+        let said = String::from_utf8_lossy(&[done.stdout, done.stderr].concat()).into_owned();
         assert!(done.status.success(), "`tunnelog {}` failed: {said}", arguments.join(" "));
         for line in said.lines().take_while(|line| !line.starts_with("records are in")) {
             println!("   {line}");
@@ -174,6 +174,8 @@ checkpoint:
 
     /// Starts the pipeline; it runs until it is stopped.
     fn run(&mut self) -> stack::Part {
+        say("check", "the pipeline file, before anything runs");
+        self.finish(&["check", "demo.yaml"]);
         say("run", "the pipeline waits for what comes through the stream");
         println!("   $ tunnelog run demo.yaml");
         let command = self.tunnelog(&["run", "demo.yaml"]);
@@ -287,6 +289,9 @@ fn alive(run: &mut stack::Part) {
 fn headline(event: &str) -> String {
     let event: Value = serde_json::from_str(event).unwrap();
     let text = |value: &Value| value.as_str().unwrap_or("-").to_owned();
-    let connection = [&event["vpn"]["name"], &event["vpn"]["connection_id"]].map(text).join(" ");
+    // Events of route servers belong to no connection.
+    let connection = event["vpn"]["connection_id"]
+        .as_str()
+        .map_or("route server".into(), |id| format!("{} {id}", text(&event["vpn"]["name"])));
     format!("{} {} [{connection}] {}", text(&event["time"]), text(&event["severity"]), text(&event["summary"]))
 }

@@ -312,6 +312,29 @@ async fn two_of_a_kind_know_nothing_of_each_other() {
     assert_eq!((there(&one).await, there(&two).await), (true, false));
 }
 
+/// Marks the process that is told of somebody's own endpoints.
+const GUEST: &str = "TUNNELOG_STACK_GUEST";
+
+#[test]
+fn somebodys_own_endpoints_are_used_in_place_of_starting_one() {
+    if std::env::var_os(GUEST).is_some() {
+        let (moto, kinesis, s3, kafka) = (stack::moto(), stack::kinesis(), stack::s3(), stack::kafka());
+        println!("\nuses {} {} {} {}", moto.endpoint, kinesis.endpoint, s3.endpoint, kafka.plain);
+        return;
+    }
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command.args(["--exact", "somebodys_own_endpoints_are_used_in_place_of_starting_one", "--nocapture"]);
+    command.env(GUEST, "1").env("TUNNELOG_TEST_MOTO", "http://moto").env("TUNNELOG_TEST_KINESIS", "http://kinesis");
+    command.env("TUNNELOG_TEST_S3", "http://s3").env("TUNNELOG_TEST_S3_ACCESS_KEY", "a");
+    let done = command.env("TUNNELOG_TEST_KAFKA", "kafka:1").output().unwrap();
+    let said = String::from_utf8_lossy(&done.stdout).into_owned() + &String::from_utf8_lossy(&done.stderr);
+    assert!(said.contains("TUNNELOG_TEST_S3 is set, TUNNELOG_TEST_S3_SECRET_KEY is not"), "{said}");
+
+    let done = command.env("TUNNELOG_TEST_S3_SECRET_KEY", "s").output().unwrap();
+    let said = String::from_utf8_lossy(&done.stdout);
+    assert!(said.contains("uses http://moto http://kinesis http://s3 kafka:1"), "{said}");
+}
+
 /// Marks the process that starts the parts and is killed.
 const OWNER: &str = "TUNNELOG_STACK_OWNER";
 
