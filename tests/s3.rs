@@ -3,7 +3,6 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests may panic")]
 
 #[path = "sinks/bench.rs"]
-#[allow(dead_code, reason = "each test binary uses its part")]
 mod bench;
 #[path = "sinks/contract.rs"]
 #[allow(dead_code, reason = "each test binary uses its part")]
@@ -17,6 +16,8 @@ mod proxy;
 #[path = "stack/mod.rs"]
 mod stack;
 mod support;
+#[path = "s3/trouble.rs"]
+mod trouble;
 
 use lake::Lake;
 

@@ -232,6 +232,7 @@ impl Dispatcher {
             committed,
             base,
             seal: seal.map(|seal| Standing::told(seal, base)),
+            mid_record: false,
             read_to: None,
             published: None,
             next_seal: None,
@@ -288,8 +289,12 @@ impl Dispatcher {
         account.records += piece.records.len() as u64;
         account.filtered += u64::from(items.filtered);
         let count = items.count();
-        // While a seal stands the sink has to see where its chunk ends, be it with a record that has no items.
-        if count == 0 && (state.seal.is_none() || piece.records.is_empty()) {
+        let was_mid_record = state.mid_record;
+        state.mid_record = piece.records.last().map_or(was_mid_record, |record| !record.done);
+        // While a seal stands the sink has to see where its chunk ends, be it with a record that has no items; and
+        // where a record ends of which it has the beginning.
+        let shown = state.seal.is_some() || was_mid_record;
+        if count == 0 && (!shown || piece.records.is_empty()) {
             return;
         }
         account.submitted += count as u64;

@@ -99,6 +99,8 @@ pub(super) struct Lane {
     pub base: At,
     /// The chunk that is being published.
     pub seal: Option<Standing>,
+    /// The last piece ended within a record.
+    pub mid_record: bool,
     /// The last whole record that was read in this epoch.
     pub read_to: Option<Position>,
     /// Up to here the sink has published, also where there was nothing to settle.

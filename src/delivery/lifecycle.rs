@@ -120,6 +120,7 @@ impl Dispatcher {
         state.epoch.0 += 1;
         state.awaiting = None;
         state.read_to = None;
+        state.mid_record = false;
         self.accounts[state.sink.0 as usize].abandoned += void;
     }
 

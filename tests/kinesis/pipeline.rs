@@ -118,11 +118,7 @@ fn day() -> Vec<SimulatedRecord> {
 /// The ids of what these records come to.
 fn ids(records: &[SimulatedRecord]) -> Vec<String> {
     let id = ShardId { source: "x".into(), stream: "x".into(), stream_created: "x".into(), shard: "x".into() };
-    let plain = |record: &SimulatedRecord| Record {
-        position: record.position,
-        arrival: Some(record.arrival),
-        data: record.data.clone(),
-    };
+    let plain = |record: &SimulatedRecord| Record::new(record.position, Some(record.arrival), record.data.clone());
     let items = encode(with_origin(), &id, &records.iter().map(plain).collect::<Vec<_>>());
     let parse = |item: &Vec<u8>| serde_json::from_slice::<Value>(item).unwrap();
     sorted(items.iter().map(|item| text(&parse(item), "/id").to_owned()).collect())

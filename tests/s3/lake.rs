@@ -1,5 +1,6 @@
 //! A bucket of its own with the sink in front of it, as somebody else sees both.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
@@ -60,9 +61,22 @@ pub(crate) struct Lake {
     pub(crate) store: String,
     keys: (String, String),
     life: Arc<Mutex<Life>>,
+    fenced: AtomicBool,
 }
 
 impl Lake {
+    /// Another process before the same objects.
+    pub(crate) fn twin(&self) -> Lake {
+        let s3 = stack::s3();
+        let twin = Lake::on(&s3.endpoint, (&self.keys.0, &self.keys.1), &self.bucket);
+        Lake { root: self.root.clone(), config: self.config.clone(), ..twin }
+    }
+
+    /// Another process has the checkpoint store now.
+    pub(crate) fn fence(&self) {
+        self.fenced.store(true, Ordering::Relaxed);
+    }
+
     /// On SeaweedFS.
     pub(crate) fn new() -> Lake {
         static BUCKET: OnceLock<String> = OnceLock::new();
@@ -90,6 +104,7 @@ impl Lake {
             store: "store-1".into(),
             keys: (keys.0.into(), keys.1.into()),
             life: Arc::default(),
+            fenced: AtomicBool::new(false),
         }
     }
 
@@ -130,7 +145,8 @@ impl Lake {
     /// All keys, the marker's included.
     pub(crate) fn keys(&self) -> Vec<String> {
         let list = async {
-            let mut pages = self.client.list_objects_v2().bucket(&self.bucket).prefix(&self.root).into_paginator().send();
+            let mut pages =
+                self.client.list_objects_v2().bucket(&self.bucket).prefix(&self.root).into_paginator().send();
             let mut keys = Vec::new();
             while let Some(page) = pages.next().await {
                 keys.extend(page.unwrap().contents().iter().map(|object| object.key().unwrap().to_owned()));
@@ -173,7 +189,8 @@ impl Lake {
 
     /// Uploads that have begun and not ended: key and id.
     pub(crate) fn uploads(&self) -> Vec<(String, String)> {
-        let list = stack::block_on(self.client.list_multipart_uploads().bucket(&self.bucket).prefix(&self.root).send()).unwrap();
+        let list = stack::block_on(self.client.list_multipart_uploads().bucket(&self.bucket).prefix(&self.root).send())
+            .unwrap();
         let names = |upload: &aws_sdk_s3::types::MultipartUpload| {
             (upload.key().unwrap().to_owned(), upload.upload_id().unwrap().to_owned())
         };
@@ -221,6 +238,9 @@ impl Destination for Lake {
     fn remember(&self, _: &[(LaneKey, LaneState)]) {}
 
     fn commit(&self) -> Fate {
+        if self.fenced.load(Ordering::Relaxed) {
+            return Fate::DiesBefore;
+        }
         match self.life.lock().unwrap().step("commit") {
             (true, true) => Fate::Lives,
             (true, false) => Fate::DiesAfter,

@@ -111,9 +111,14 @@ fn serve(mut client: TcpStream, shared: &Shared) -> std::io::Result<()> {
     match verdict {
         Verdict::Lose => return client.shutdown(Shutdown::Both),
         Verdict::Answer(status, code) => {
-            let text = format!("<?xml version=\"1.0\"?><Error><Code>{code}</Code><Message>so says the test</Message></Error>");
+            let text =
+                format!("<?xml version=\"1.0\"?><Error><Code>{code}</Code><Message>so says the test</Message></Error>");
             let length = text.len();
-            return write!(client, "HTTP/1.1 {status} X\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{text}");
+            let region = if status == 301 { "x-amz-bucket-region: eu-west-1" } else { "x-nothing: 1" };
+            return write!(
+                client,
+                "HTTP/1.1 {status} X\r\n{region}\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{text}"
+            );
         }
         Verdict::Pass | Verdict::LoseAnswer => {}
     }

@@ -185,3 +185,153 @@ impl<U: Default> Chunk<U> {
         self.objects.iter().filter_map(|object| object.encoder.as_ref()).map(Encoder::held).sum()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use fixedbitset::FixedBitSet;
+    use proptest::prelude::*;
+
+    use super::super::queue::Queue;
+    use super::*;
+    use crate::delivery::Selection;
+    use crate::event::{Action, EventId, Kind, Severity};
+
+    /// A record: its bytes, the seconds since the one before, and the day of each item with whether it is the lane's.
+    #[derive(Clone, Debug)]
+    struct Made {
+        bytes: u32,
+        later_s: i64,
+        items: Vec<(i64, bool)>,
+    }
+
+    fn made() -> impl Strategy<Value = Made> {
+        let items = proptest::collection::vec((0..4_i64, proptest::bool::weighted(0.8)), 0..5);
+        (1..400_u32, 0..40_i64, items).prop_map(|(bytes, later_s, items)| Made { bytes, later_s, items })
+    }
+
+    fn shape() -> Shape {
+        Shape {
+            template: Template::parse("{dd}/").unwrap(),
+            compression: Compression::None,
+            bytes: 1000,
+            window: Duration::from_secs(60),
+            partitions: 3,
+        }
+    }
+
+    fn encode(item: usize, record: usize, day: i64, encoded: &mut Encoded, place: usize) {
+        encoded.bytes.extend(format!("{record}/{item}\n").bytes());
+        encoded.items.push(Item {
+            end: encoded.bytes.len() as u32,
+            record: place as u32,
+            id: EventId(0),
+            time: Millis(day * 24 * 3_600_000),
+            kind: Kind::Ike,
+            action: Action::Rekey,
+            severity: Severity::Info,
+        });
+    }
+
+    /// The records in batches; where `cuts` says so, a batch ends, perhaps within a record.
+    fn batches(records: &[Made], cuts: &[u8]) -> Vec<(Encoded, Selection)> {
+        let mut all = Vec::new();
+        let (mut infos, mut encoded, mut own) = (Vec::new(), Encoded::default(), FixedBitSet::new());
+        let mut arrival = 0;
+        for (number, record) in records.iter().enumerate() {
+            arrival += record.later_s * 1000;
+            let position = Position::from(number as u64 + 1);
+            let info = RecordInfo {
+                position,
+                arrival: Some(Millis(arrival)),
+                bytes: record.bytes,
+                done: true,
+                ..RecordInfo::default()
+            };
+            let cut = cuts.get(number).copied().unwrap_or_default();
+            for (index, (day, is_own)) in record.items.iter().enumerate() {
+                if cut == 1 && index == 1 {
+                    infos.push(RecordInfo { done: false, ..info.clone() });
+                    encoded.records = Arc::new(std::mem::take(&mut infos));
+                    all.push((std::mem::take(&mut encoded), Selection::Some(std::mem::take(&mut own))));
+                }
+                encode(index, number, *day, &mut encoded, infos.len());
+                own.grow(encoded.items.len());
+                own.set(encoded.items.len() - 1, *is_own);
+            }
+            infos.push(info);
+            if cut > 0 || number + 1 == records.len() {
+                encoded.records = Arc::new(std::mem::take(&mut infos));
+                all.push((std::mem::take(&mut encoded), Selection::Some(std::mem::take(&mut own))));
+            }
+        }
+        all
+    }
+
+    type Cut = (Position, Position, Vec<(String, Vec<u8>)>);
+
+    fn cut(chunk: Chunk<()>) -> Cut {
+        let objects = chunk.objects.into_iter();
+        let objects = objects.map(|object| (object.partition, object.encoder.unwrap().finish().unwrap()));
+        (chunk.start, chunk.end, objects.collect())
+    }
+
+    /// What the sink makes of them; and what is due, by batch.
+    fn chunks(batches: Vec<(Encoded, Selection)>) -> (Vec<Cut>, Vec<Due>) {
+        let (shape, mut queue) = (shape(), Queue::default());
+        for (number, (encoded, own)) in batches.into_iter().enumerate() {
+            queue.enqueue(BatchId(number as u64), Arc::new(encoded), own);
+        }
+        let (mut cuts, mut due, mut open): (Vec<Cut>, Vec<Due>, Option<Chunk<()>>) = (Vec::new(), Vec::new(), None);
+        while let Some(record) = queue.peek() {
+            let spread = Spread::of(&shape.template, &record);
+            if open.is_none() && spread.names.is_empty() {
+                queue.take(&mut due);
+                continue;
+            }
+            let chunk = open.get_or_insert_with(|| Chunk::new(record.info));
+            if chunk.takes(&shape, record.info, &spread) {
+                chunk.push(&shape, &record, &spread).unwrap();
+                queue.take(&mut due);
+            } else {
+                cuts.extend(open.take().map(cut));
+            }
+        }
+        cuts.extend(open.take().map(cut));
+        (cuts, due)
+    }
+
+    proptest! {
+        #[test]
+        fn the_same_records_make_the_same_chunks_whatever_the_batches(
+            records in proptest::collection::vec(made(), 1..40),
+            cuts in proptest::collection::vec(0..3_u8, 40),
+        ) {
+            let (whole, _) = chunks(batches(&records, &[]));
+            let pieces = batches(&records, &cuts);
+            let lengths: Vec<usize> = pieces.iter().map(|(encoded, _)| encoded.items.len()).collect();
+            let (split, due) = chunks(pieces);
+            prop_assert_eq!(&whole, &split);
+            // Each item is due once, with the last part of its batch.
+            for (batch, length) in lengths.into_iter().enumerate() {
+                let own = due.iter().filter(|due| due.batch == BatchId(batch as u64));
+                let (count, last) = own.fold((0, 0), |(count, last), due| (count + due.items.len(), last + usize::from(due.last)));
+                prop_assert_eq!((count, last), (length, 1));
+            }
+            // Each of the lane's items is there once, in a chunk that keeps its bounds.
+            let wanted: usize = records.iter().flat_map(|record| &record.items).filter(|(_, own)| *own).count();
+            let lines = |bytes: &[u8]| bytes.iter().filter(|byte| **byte == b'\n').count();
+            let found: usize = whole.iter().flat_map(|(_, _, objects)| objects).map(|(_, bytes)| lines(bytes)).sum();
+            prop_assert_eq!(found, wanted);
+            for (start, end, objects) in &whole {
+                let number = |position: &Position| position.to_string().parse::<usize>().unwrap();
+                let inside = &records[number(start) - 1..number(end)];
+                let single = inside.len() == 1;
+                prop_assert!(single || inside.iter().map(|record| record.bytes).sum::<u32>() <= 1000);
+                prop_assert!(single || inside[1..].iter().map(|record| record.later_s).sum::<i64>() < 60);
+                prop_assert!(single || objects.len() <= 3);
+            }
+        }
+    }
+}

@@ -179,7 +179,8 @@ mod tests {
     #[test]
     fn an_object_depends_on_its_bytes_alone_and_is_one_member() {
         let input: Vec<u8> = (0..60_000_u32).flat_map(|n| format!("{{\"n\":{}}}\n", n % 977).into_bytes()).collect();
-        for compression in [Compression::None, Compression::Gzip, Compression::Zstd] {
+        let all = [Compression::None, Compression::Gzip, Compression::Zstd];
+        for compression in all.into_iter().filter(|one| *one != Compression::Zstd || cfg!(feature = "zstd")) {
             let whole = encode(compression, &input, usize::MAX, false);
             assert!(decode(compression, &whole) == input, "{compression:?}");
             for (step, taking) in [(7, true), (65_536, false), (100_001, true)] {

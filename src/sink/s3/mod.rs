@@ -26,6 +26,8 @@ mod sink;
 mod stale;
 mod trouble;
 
+use std::time::Duration;
+
 use aws_config::SdkConfig;
 use aws_sdk_s3::config::retry::RetryConfig;
 
@@ -37,6 +39,17 @@ use super::Context;
 use crate::config::types::{Aws, Compression, S3Sink};
 use crate::sink::Sink;
 
+/// Dead letters are few, and somebody may wait for them: their window is no longer than this.
+const LETTERS_WINDOW: Duration = Duration::from_secs(60);
+
+/// What the lane of dead letters is called.
+const LETTERS: &str = "dead-letters";
+
+/// Whether a `prefix` can be rendered; what is wrong with it otherwise.
+pub fn check_prefix(prefix: &str) -> Result<(), String> {
+    Template::parse(prefix).map(drop)
+}
+
 /// Opens the sink: fails with what is wrong and what to do if its destination cannot be reached.
 pub async fn connect(context: Context, config: &S3Sink, aws: Option<&Aws>) -> Result<Box<dyn Sink>, String> {
     open(context, config, &crate::aws::sdk_config(aws, None).await?).await
@@ -44,7 +57,10 @@ pub async fn connect(context: Context, config: &S3Sink, aws: Option<&Aws>) -> Re
 
 /// Opens the sink with settings of the SDK that are loaded already.
 pub async fn open(context: Context, config: &S3Sink, aws: &SdkConfig) -> Result<Box<dyn Sink>, String> {
-    let shape = shape(config)?;
+    let mut shape = shape(config)?;
+    if *context.name == *LETTERS {
+        shape.window = shape.window.min(LETTERS_WINDOW);
+    }
     let client = bucket::client(aws, RetryConfig::standard());
     let place = bucket::place(aws, &config.bucket);
     let markers = Markers { client: &client, bucket: &config.bucket, place: &place, context: &context };

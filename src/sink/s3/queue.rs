@@ -51,9 +51,13 @@ impl Queue {
     /// Appends a batch; its receipt is the caller's.
     pub(super) fn push(&mut self, batch: LaneBatch) -> (BatchId, Receipt) {
         let LaneBatch { batch: id, encoded, own, receipt, .. } = batch;
-        self.bytes += encoded.bytes.len();
-        self.batches.push_back(Queued { batch: id, encoded, own, record: 0, item: 0 });
+        self.enqueue(id, encoded, own);
         (id, receipt)
+    }
+
+    pub(super) fn enqueue(&mut self, batch: BatchId, encoded: Arc<Encoded>, own: Selection) {
+        self.bytes += encoded.bytes.len();
+        self.batches.push_back(Queued { batch, encoded, own, record: 0, item: 0 });
     }
 
     /// Bytes that wait.

@@ -104,7 +104,7 @@ fn record(answered: Answered) -> Result<Record, String> {
         format!("a record's sequence number is `{shown}` and no decimal number of at most 76 digits")
     })?;
     let arrival = answered.approximate_arrival_timestamp.and_then(|at| at.to_millis().ok()).map(Millis);
-    Ok(Record { position, arrival, data: Bytes::from(answered.data.into_inner()), rejected: None })
+    Ok(Record::new(position, arrival, Bytes::from(answered.data.into_inner())))
 }
 
 #[cfg(test)]
