@@ -289,7 +289,6 @@ mod tests {
             connection: Some("vpn-0a1b2c3d4e5f60718".into()),
             tunnel: "203.0.113.17".parse().ok(),
             log_stream: Some("stream".into()),
-            ..RecordInfo::default()
         };
         let item = Item {
             end: 3,
