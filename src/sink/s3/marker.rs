@@ -78,7 +78,9 @@ impl Markers<'_> {
             Err(error) if matches!(error.code(), Some("PreconditionFailed" | "ConditionalRequestConflict")) => {
                 match self.owner(key).await? {
                     Owner::Ours => Ok(()),
-                    Owner::Nobody | Owner::Somebody => Err(format!("the marker s3://{}/{key} came and went: start again", self.bucket)),
+                    Owner::Nobody | Owner::Somebody => {
+                        Err(format!("the marker s3://{}/{key} came and went: start again", self.bucket))
+                    }
                 }
             }
             Err(error) => Err(self.explained(&error, "s3:PutObject")),

@@ -87,7 +87,9 @@ pub async fn probe_with(context: &Context, config: &S3Sink, aws: &SdkConfig) -> 
         Owner::Ours => format!("{place} answers; {prefix} belongs to this checkpoint; writing was not tried"),
         Owner::Nobody => format!("{place} answers; {prefix} is taken at the first start; writing was not tried"),
         Owner::Somebody => {
-            format!("{place} answers; {prefix} is taken, whether by this checkpoint is not known; writing was not tried")
+            format!(
+                "{place} answers; {prefix} is taken, whether by this checkpoint is not known; writing was not tried"
+            )
         }
     })
 }
