@@ -7,13 +7,16 @@ use std::path::{Path, PathBuf};
 
 use support::events_in;
 use support::program::run;
-#[cfg(all(feature = "aws", feature = "kafka"))]
 use support::program::{finish, tunnelog};
 
 fn pipelines() -> Vec<PathBuf> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("pipelines");
     let mut files: Vec<PathBuf> = folder.read_dir().unwrap().map(|entry| entry.unwrap().path()).collect();
     files.retain(|file| file.extension().is_some_and(|ending| ending == "yaml"));
+    if !cfg!(all(feature = "aws", feature = "kafka")) {
+        // The others need parts that this build has left out.
+        files.retain(|file| file.ends_with("quickstart.yaml"));
+    }
     files.sort();
     assert!(!files.is_empty());
     files
@@ -40,7 +43,6 @@ fn required_by(file: &Path) -> Vec<String> {
 }
 
 #[test]
-#[cfg(all(feature = "aws", feature = "kafka"))]
 fn a_variable_that_is_not_set_is_named_and_none_is_asked_for_without_need() {
     let folder = tempfile::tempdir().unwrap();
     for file in pipelines() {
@@ -55,7 +57,6 @@ fn a_variable_that_is_not_set_is_named_and_none_is_asked_for_without_need() {
 }
 
 #[test]
-#[cfg(all(feature = "aws", feature = "kafka"))]
 fn every_pipeline_passes_check_without_a_warning() {
     let folder = tempfile::tempdir().unwrap();
     for file in pipelines() {

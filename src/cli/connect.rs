@@ -16,7 +16,9 @@ use tokio::task::JoinSet;
 use super::Outcome;
 use crate::checkpoint::{Peek, RedbStore};
 use crate::config::Loaded;
-use crate::config::types::{Aws, FileSink, Sink, Source};
+#[cfg(feature = "aws")]
+use crate::config::types::Aws;
+use crate::config::types::{FileSink, Sink, Source};
 use crate::enrich::file::FileInventory;
 use crate::sink::Context;
 use crate::sink::rejects::MemoryRejects;
