@@ -5,7 +5,6 @@
 #[path = "sinks/bench.rs"]
 mod bench;
 #[path = "sinks/contract.rs"]
-#[allow(dead_code, reason = "each test binary uses its part")]
 mod contract;
 #[path = "s3/crashes.rs"]
 mod crashes;

@@ -100,7 +100,7 @@ impl Stream {
         let listed = stack::block_on(self.client.list_shards().stream_name(&self.name).send()).unwrap();
         let mut shards = listed.shards.unwrap();
         shards.retain(|shard| shard.sequence_number_range.as_ref().unwrap().ending_sequence_number.is_none());
-        shards.sort_by_key(|shard| start_of(shard));
+        shards.sort_by_key(start_of);
         shards
     }
 
