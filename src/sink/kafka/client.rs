@@ -150,7 +150,8 @@ impl ClientContext for Ears {
 
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
         let message = shown(message);
-        if matches!(level, RDKafkaLogLevel::Debug) {
+        // It warns of our own settings at every start (`enable.gapless.guarantee` is experimental): meant.
+        if matches!(level, RDKafkaLogLevel::Debug) || facility == "CONFWARN" {
             tracing::debug!(target: "librdkafka", facility, "{message}");
             return;
         }
