@@ -2,7 +2,7 @@
 //!
 //! **Accepted** is the delivery report with `acks=all`. A message is never given up (`message.timeout.ms=0`): a broker
 //! that is away for a day finds everything in order when it comes back. What waits meanwhile is bounded: 32 MiB of
-//! admitted batches here ([`ledger::HELD_BYTES`]) and 64 MiB or 100,000 messages in librdkafka.
+//! admitted batches here (`ledger::HELD_BYTES`) and 64 MiB or 100,000 messages in librdkafka.
 //!
 //! **Order** within a log stream: items of a lane are given to librdkafka in order, the key chooses the partition,
 //! idempotence keeps the order through librdkafka's own tries. A message that fails all the same ends the producer
@@ -15,7 +15,7 @@
 //! is no order across topics.
 //!
 //! **Refused for good**: what is too large for librdkafka is known before it is sent. A broker refuses a whole
-//! batch; its messages are then sent again one by one ([`delivery`]), and the one that is refused alone becomes a dead
+//! batch; its messages are then sent again one by one (`delivery`), and the one that is refused alone becomes a dead
 //! letter before it settles. Its neighbours go on.
 //!
 //! **Not taken for now** (topic missing, no permission): the sink is down with words that say what to do, and tries
