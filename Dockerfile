@@ -2,7 +2,8 @@
 # Its build context is assembled by `make image`, which is how to build it.
 #
 #   docker run --rm --volume "$PWD/pipelines:/etc/tunnelog:ro" --volume tunnelog:/data \
-#       --publish 127.0.0.1:8077:8077 tunnelog:VERSION run /etc/tunnelog/siem.yaml
+#       --publish 127.0.0.1:8077:8077 --env STATUS_LISTEN=0.0.0.0:8077 \
+#       --env AWS_REGION --env KINESIS_STREAM --env KAFKA_BROKERS tunnelog:VERSION run /etc/tunnelog/siem-kafka.yaml
 #
 # In a container the status page must listen on 0.0.0.0:8077, and standard error is JSON lines.
 FROM scratch

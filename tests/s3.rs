@@ -68,3 +68,18 @@ async fn what_was_sealed_by_a_process_that_died_comes_once() {
     contract::a_torn_tail_is_repaired_and_its_items_come_again(&lake).await;
     contract::check_once(&lake, bench::Load::default());
 }
+
+/// A batch whose first record has items and whose last one has none: the chunk is cut between them, and nothing of the
+/// first may settle before it is published (the bench compares at every word).
+#[tokio::test(flavor = "multi_thread")]
+async fn a_record_without_items_settles_nothing_of_a_chunk_that_is_on_its_way() {
+    let mut lake = Lake::new();
+    lake.config.chunk.0 = 1000;
+    let filter = |record: usize, _: usize| record.is_multiple_of(20);
+    let load = bench::Load { together: 15, filter, ..bench::Load::default() };
+    let mut bench = bench::Bench::new(load, &lake, std::collections::BTreeMap::new());
+    bench.finish().await;
+    assert!(bench.is_all_remembered());
+    let there = contract::Destination::delivered(&lake).len();
+    assert!(there > 0 && bench.settled as usize == there, "{there} are there");
+}

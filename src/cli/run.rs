@@ -31,12 +31,14 @@ started again, it goes on where it stopped.
 An event that a sink refused goes back to that sink only, as it was to be sent, also if the sink's format or filters
 have changed since. It is a dead letter again where no sink has that name.
 
+Move a dead-letter file aside first: what still cannot be read, or is refused again, goes to a new one.
+
 Inputs are recognised by content, as `tunnelog decode` does.
 
 Examples:
   tunnelog replay pipelines/quickstart.yaml exported-logs/
-  tunnelog replay pipelines/quickstart.yaml state/quickstart.dead-letters.ndjson
-  tunnelog replay pipelines/siem-kafka.yaml state/siem-kafka.dead-letters.rejected.ndjson";
+  mv out/quickstart/dead-letters.ndjson again.ndjson
+  tunnelog replay pipelines/quickstart.yaml again.ndjson";
 
 /// Run a pipeline until its sources end, or until it is stopped
 #[derive(Debug, clap::Args)]

@@ -33,11 +33,13 @@ fn table(loaded: &Loaded, inputs: &Inputs, report: &Report) -> String {
     }
     let _ = writeln!(text, "\n  remembered in  {}", checkpoint.display());
     if report.finished {
-        let _ = writeln!(
-            text,
-            "  to start over  rm {}   (files that are there already keep their events and get them again)",
-            checkpoint.display()
-        );
+        let letters_in_s3 = loaded.pipeline.dead_letters.as_ref().is_some_and(|letters| letters.s3.is_some());
+        let advice = if letters_in_s3 || loaded.pipeline.sinks.values().any(|sink| sink.s3.is_some()) {
+            "and choose a new `prefix`: the old one belongs to this checkpoint"
+        } else {
+            "files that are there already keep their events and get them again"
+        };
+        let _ = writeln!(text, "  to start over  rm {}   ({advice})", checkpoint.display());
     }
     text
 }

@@ -169,6 +169,7 @@ impl Dispatcher {
         }
         state.next_seal = None;
         state.base = state.state().at;
+        state.published = None;
         self.void(lane);
         let state = &mut self.lanes[lane];
         state.phase = Phase::Idle;

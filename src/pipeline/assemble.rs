@@ -71,7 +71,7 @@ pub async fn assemble(loaded: &Loaded, inputs: &Inputs, health: Health) -> Resul
     let inventory = Arc::new(Inventory::new(snapshot));
     let rejects = rejects(loaded).await?;
     let store_id: Arc<str> = store.id().into();
-    let (plans, sinks) = sinks(loaded, &store_id, &rejects).await?;
+    let (plans, sinks) = sinks(loaded, inputs, &store_id, &rejects).await?;
     let max_record_bytes = usize::try_from(pipeline.limits.record.0).unwrap_or(usize::MAX);
     let names = sinks.iter().map(|(name, _)| Arc::clone(name)).collect();
     Ok(Parts {
@@ -146,6 +146,7 @@ async fn rejects(loaded: &Loaded) -> Result<SharedRejects, AssembleError> {
 
 async fn sinks(
     loaded: &Loaded,
+    inputs: &Inputs,
     store: &Arc<str>,
     rejects: &SharedRejects,
 ) -> Result<(Vec<SinkPlan>, NamedSinks), AssembleError> {
@@ -158,21 +159,27 @@ async fn sinks(
         let format = Format::resolve(config.format.as_ref(), default, colour);
         let schema = format.schema();
         plans.push(SinkPlan { format, filter: Filter::compile(config.only.as_ref(), config.except.as_ref()) });
-        let context = context(loaded, name, store, rejects);
+        let context = context(loaded, inputs, name, store, rejects);
         let sink = sink(context, config, schema).await;
         let sink = sink.map_err(|error| AssembleError(format!("sink `{name}`: {error}")))?;
         sinks.push((name.as_str().into(), sink));
     }
     plans.push(SinkPlan { format: Format::DeadLetter, filter: Filter::default() });
-    let sink = dead_letters(loaded, store, rejects).await;
+    let sink = dead_letters(loaded, inputs, store, rejects).await;
     let sink = sink.map_err(|error| AssembleError(format!("dead letters: {error}")))?;
     sinks.push((DEAD_LETTERS.into(), sink));
     Ok((plans, sinks))
 }
 
-fn context(loaded: &Loaded, name: &str, store: &Arc<str>, rejects: &SharedRejects) -> Context {
+/// What a part knows of its pipeline. A replay has a checkpoint of its own, so to a sink that marks its destination
+/// with the checkpoint it is another pipeline.
+fn context(loaded: &Loaded, inputs: &Inputs, name: &str, store: &Arc<str>, rejects: &SharedRejects) -> Context {
+    let pipeline = match inputs {
+        Inputs::Configured => loaded.name.clone(),
+        Inputs::Files { .. } => format!("{}.replay", loaded.name),
+    };
     Context {
-        pipeline: loaded.name.as_str().into(),
+        pipeline: pipeline.into(),
         name: name.into(),
         folder: loaded.directory.clone(),
         store: Arc::clone(store),
@@ -206,12 +213,17 @@ async fn sink(context: Context, config: &types::Sink, schema: Option<&'static st
 
 /// Where records go that cannot be read: a lane like any other.
 #[cfg_attr(not(feature = "aws"), expect(unused_variables, clippy::unused_async, reason = "the same shape as with it"))]
-async fn dead_letters(loaded: &Loaded, store: &Arc<str>, rejects: &SharedRejects) -> Result<Box<dyn Sink>, String> {
+async fn dead_letters(
+    loaded: &Loaded,
+    inputs: &Inputs,
+    store: &Arc<str>,
+    rejects: &SharedRejects,
+) -> Result<Box<dyn Sink>, String> {
     #[cfg(feature = "aws")]
     if let Some(letters) = &loaded.pipeline.dead_letters
         && let Some(s3) = &letters.s3
     {
-        let context = context(loaded, "dead-letters", store, rejects);
+        let context = context(loaded, inputs, "dead-letters", store, rejects);
         return crate::sink::s3::connect(context, s3, letters.aws.as_ref()).await;
     }
     Ok(Box::new(file::file(&loaded.dead_letters_file())?))

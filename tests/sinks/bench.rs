@@ -25,6 +25,8 @@ pub(crate) struct Load {
     pub(crate) padding: usize,
     /// Records that may be open in a lane.
     pub(crate) open_records: usize,
+    /// Records in a piece.
+    pub(crate) together: usize,
     /// Items of a record are of this many days, one after another.
     pub(crate) days: usize,
     /// Which items (record, item) a filter lets through.
@@ -46,7 +48,17 @@ pub(crate) struct Odd {
 impl Default for Load {
     fn default() -> Load {
         let all = |_, _| true;
-        Load { shards: 3, records: 40, padding: 20, open_records: 10_000, days: 1, filter: all, expired: 0, odd: None }
+        Load {
+            shards: 3,
+            records: 40,
+            padding: 20,
+            open_records: 10_000,
+            together: 1,
+            days: 1,
+            filter: all,
+            expired: 0,
+            odd: None,
+        }
     }
 }
 
@@ -359,13 +371,13 @@ impl<'d> Bench<'d> {
         self.readers.insert(reader, Reader { shard: shard.shard.parse().unwrap(), next });
     }
 
-    /// One record a piece; its position is its number from 1.
+    /// A record's position is its number from 1.
     fn read(&mut self, id: ReaderId, _: Option<Position>) {
         let Some(reader) = self.readers.get_mut(&id) else { return };
         let mut records = Vec::new();
         let mut encoded = Encoded::default();
         let mut own = FixedBitSet::new();
-        if reader.next < self.load.records {
+        while reader.next < self.load.records && records.len() < self.load.together && self.may_read > 0 {
             self.may_read -= 1;
             records.push(record_info(reader.shard, reader.next as u64 + 1));
             for item in 0..items_of(reader.shard, reader.next) {
@@ -374,7 +386,8 @@ impl<'d> Bench<'d> {
                 let odd = odd.map_or(Odd { padding: self.load.padding, time }, |(_, odd)| odd);
                 encoded.bytes.extend(line_of(reader.shard, reader.next, item, odd.padding));
                 let id = EventId((reader.shard * 1_000_000 + reader.next * 10 + item) as u128);
-                encoded.items.push(Item { id, time: odd.time, ..make_item(encoded.bytes.len()) });
+                let record = records.len() as u32 - 1;
+                encoded.items.push(Item { id, record, time: odd.time, ..make_item(encoded.bytes.len()) });
                 own.grow(encoded.items.len());
                 own.set(encoded.items.len() - 1, (self.load.filter)(reader.next, item));
             }

@@ -227,7 +227,9 @@ impl Sender {
             self.again.push_front(Shipment { parcels: again, refused_at: shipment.refused_at, ..Shipment::default() });
         }
         for (parcel, text) in refused {
-            self.refuse(Shipment { refused_at: shipment.refused_at, ..Shipment::of(vec![parcel]) }, before, text);
+            // How often it was refused alone goes along, or a stream that accepts nothing else would never let it go.
+            let (refused_at, refusals) = (shipment.refused_at, shipment.refusals);
+            self.refuse(Shipment { refused_at, refusals, ..Shipment::of(vec![parcel]) }, before, text);
         }
     }
 

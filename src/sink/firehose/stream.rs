@@ -126,7 +126,8 @@ impl Stream {
             };
         Failure {
             class: error.class,
-            passes: is_source || error.class.passes(),
+            // Only Firehose's own answer may blame records: a proxy's page on the way passes.
+            passes: is_source || error.class.passes() || error.code.is_none(),
             needs_a_person,
             text,
             code: error.code,

@@ -124,8 +124,9 @@ impl Ears {
                 reports.push(Report::Delivered { batch: ticket.batch, items: ticket.item..ticket.item + 1 });
             }
         }
-        drop(reports);
+        // Under the lock: whoever takes a report sees it counted.
         self.reported.fetch_add(1, Ordering::Release);
+        drop(reports);
         if wakes {
             self.heard.notify_one();
         }

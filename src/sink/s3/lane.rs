@@ -174,12 +174,14 @@ impl Lane {
     pub(super) fn settle(&mut self, due: &[Due]) -> Vec<Settlement> {
         let mut settled = Vec::new();
         for part in due {
-            let settlement = if part.last {
-                self.receipts.remove(&part.batch).map(Receipt::settle_all)
-            } else {
-                self.receipts.get_mut(&part.batch).map(|receipt| receipt.settle(part.items.clone()))
-            };
-            settled.extend(settlement.filter(|settlement| settlement.count() > 0));
+            // Exactly these items: a batch's last record may be due (it has no items) while the chunk of an earlier one
+            // is still on its way.
+            let Some(receipt) = self.receipts.get_mut(&part.batch) else { continue };
+            let settlement = receipt.settle(part.items.clone());
+            if receipt.open_items() == 0 {
+                self.receipts.remove(&part.batch);
+            }
+            settled.extend((settlement.count() > 0).then_some(settlement));
         }
         settled
     }
