@@ -61,12 +61,18 @@ impl Reading {
 
     /// Everything that is there by now.
     pub(crate) fn all(&mut self) -> &[Seen] {
+        let begun = tokio::time::Instant::now();
         let mut ends = BTreeMap::new();
         for partition in self.next.keys() {
-            let (_, end) = self.consumer.fetch_watermarks(&self.topic, *partition, PATIENCE).unwrap();
+            // A broker that has just started again does not know its partitions at once.
+            let (_, end) = loop {
+                match self.consumer.fetch_watermarks(&self.topic, *partition, PATIENCE) {
+                    Ok(marks) => break marks,
+                    Err(error) => assert!(begun.elapsed() < PATIENCE, "{error}"),
+                }
+            };
             ends.insert(*partition, end);
         }
-        let begun = tokio::time::Instant::now();
         while self.next.iter().any(|(partition, next)| *next < ends[partition]) {
             assert!(begun.elapsed() < PATIENCE, "the consumer gets nothing: {:?} of {ends:?}", self.next);
             let Some(Ok(message)) = self.consumer.poll(Duration::from_millis(100)) else { continue };
