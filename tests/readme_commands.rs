@@ -175,6 +175,10 @@ fn the_policies_allow_what_the_program_calls() {
         let path = entry.unwrap().path();
         let name = path.file_name().unwrap().to_str().unwrap();
         assert!(readme.contains(name), "the README does not name {name}");
+        if !name.ends_with(".json") {
+            // The template of the inventory's role: `tests/inventory.rs` compares it with the calls.
+            continue;
+        }
         let policy: Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
         for statement in policy["Statement"].as_array().unwrap() {
             let actions = statement["Action"].as_array().cloned().unwrap_or_else(|| vec![statement["Action"].clone()]);
