@@ -124,6 +124,7 @@ impl Lake {
 
     /// A new process, which may die.
     pub(crate) fn begin_life(&self, death: Option<Death>) {
+        self.proxy.rest();
         *self.life.lock().unwrap() = Life { death, ..Life::default() };
         let life = Arc::clone(&self.life);
         self.proxy.judge(move |request| match life.lock().unwrap().step(request.operation()) {

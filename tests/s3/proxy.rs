@@ -2,7 +2,10 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::{Shutdown, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
+
+use super::support::program::wait_until;
 
 /// A request, as far as a test decides by it.
 #[derive(Clone, Debug)]
@@ -46,6 +49,8 @@ type Judge = Box<dyn FnMut(&Request) -> Verdict + Send>;
 struct Shared {
     judge: Mutex<Judge>,
     seen: Mutex<Vec<Request>>,
+    /// Requests that were let through and are not answered yet.
+    under_way: AtomicUsize,
     upstream: String,
 }
 
@@ -65,6 +70,7 @@ impl Proxy {
         let shared = Arc::new(Shared {
             judge: Mutex::new(Box::new(|_| Verdict::Pass)),
             seen: Mutex::default(),
+            under_way: AtomicUsize::new(0),
             upstream: upstream.trim_start_matches("http://").to_owned(),
         });
         let ours = Arc::clone(&shared);
@@ -83,9 +89,23 @@ impl Proxy {
         *self.shared.judge.lock().unwrap() = Box::new(judge);
     }
 
+    /// Waits until the far end has done what it was asked: a process that dies does not stop that.
+    pub(crate) fn rest(&self) {
+        wait_until("the far end rests", || self.shared.under_way.load(Ordering::SeqCst) == 0);
+    }
+
     /// What was asked so far; forgets it.
     pub(crate) fn seen(&self) -> Vec<Request> {
         std::mem::take(&mut self.shared.seen.lock().unwrap())
+    }
+}
+
+/// Counts a request until it is answered or given up.
+struct UnderWay<'a>(&'a AtomicUsize);
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
     }
 }
 
@@ -106,7 +126,13 @@ fn serve(mut client: TcpStream, shared: &Shared) -> std::io::Result<()> {
     let have = body.len();
     body.resize(length.max(have), 0);
     client.read_exact(&mut body[have..])?;
-    let verdict = (shared.judge.lock().unwrap())(&request);
+    // Counted before the judge can be another one.
+    let verdict = {
+        let mut judge = shared.judge.lock().unwrap();
+        shared.under_way.fetch_add(1, Ordering::SeqCst);
+        judge(&request)
+    };
+    let _under_way = UnderWay(&shared.under_way);
     shared.seen.lock().unwrap().push(request);
     match verdict {
         Verdict::Lose => return client.shutdown(Shutdown::Both),
