@@ -209,7 +209,10 @@ fn remedy(class: Class, operation: &str, place: &Place) -> String {
     match class {
         Class::Throttled => "others use up its limit too; it is tried again more slowly".into(),
         Class::Unavailable => match &place.endpoint {
-            Some(endpoint) => format!("check that `aws.endpoint` {endpoint} can be reached from here"),
+            // The SDK does not say which of the three it took.
+            Some(endpoint) => format!(
+                "check that {endpoint} can be reached from here (set by `aws.endpoint`, `--endpoint` or AWS_ENDPOINT_URL)"
+            ),
             None => "check the network, the proxy and the Region".into(),
         },
         Class::Credentials => {

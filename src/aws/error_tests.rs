@@ -140,6 +140,8 @@ async fn answered(status: u16, body: &str) -> (Class, String) {
     explained(config(&endpoint), &endpoint).await
 }
 
+const SET_BY: &str = "(set by `aws.endpoint`, `--endpoint` or AWS_ENDPOINT_URL)";
+
 const AT: &str = "firehose:DescribeDeliveryStream on delivery stream `vpn` in eu-west-1 at ENDPOINT";
 
 #[tokio::test]
@@ -155,7 +157,12 @@ async fn an_answer_is_told_with_what_to_do() {
     assert_eq!(class, Class::Denied);
     let (class, text) = answered(503, "").await;
     assert_eq!(class, Class::Unavailable);
-    assert!(text.starts_with(&format!("{AT} failed: HTTP status 503; check that `aws.endpoint`")), "{text}");
+    assert!(
+        text.starts_with(&format!(
+            "{AT} failed: HTTP status 503; check that ENDPOINT can be reached from here {SET_BY}"
+        )),
+        "{text}"
+    );
     let (class, text) = answered(403, "<html>proxy</html>").await;
     assert_eq!(class, Class::Denied);
     assert!(text.starts_with(&format!("{AT} failed: HTTP status 403; allow")), "{text}");
@@ -182,7 +189,7 @@ async fn a_closed_port_is_told_in_a_line() {
     let endpoint = format!("http://{closed}");
     let (class, text) = explained(config(&endpoint), &endpoint).await;
     let why = "tcp connect error: Connection refused (os error 111)";
-    assert_eq!(text, format!("{AT} failed: {why}; check that `aws.endpoint` ENDPOINT can be reached from here"));
+    assert_eq!(text, format!("{AT} failed: {why}; check that ENDPOINT can be reached from here {SET_BY}"));
     assert_eq!(class, Class::Unavailable);
 }
 

@@ -7,7 +7,8 @@ use serde_json::{Value, json};
 
 use crate::encode::DeadLetter;
 use crate::encode::timeline::cleaned;
-use crate::event::{Action, Cloud, Event, Kind, Log, SCHEMA, Severity, Tunnel, Vpn};
+use crate::event::{Action, Cloud, Event, Kind, Log, SCHEMA, Severity};
+use crate::normalize::bare_vpn;
 
 /// Longest text of a letter that is repeated on standard error, in characters.
 const MAX_TEXT_CHARS: usize = 400;
@@ -46,15 +47,7 @@ pub(super) fn with_event(letter: &DeadLetter, visit: impl FnOnce(&Event<'_>)) {
     let summary = format!("{said} [refused {}]", note(letter));
     let about = letter.event.as_ref();
     let text = |text: &Option<String>| text.as_deref().map(str::to_owned).map(Cow::Owned);
-    let vpn = about.and_then(|event| {
-        let tunnel = event.tunnel.map(|ip| Tunnel {
-            index: None,
-            outside_ip: Some(ip),
-            inside_cidr: None,
-            inside_ipv6_cidr: None,
-        });
-        event.connection.as_deref().map(|id| vpn_of(id, tunnel))
-    });
+    let vpn = about.and_then(|event| event.connection.as_deref().map(|id| bare_vpn(Cow::Borrowed(id), event.tunnel)));
     visit(&Event {
         schema: SCHEMA,
         id: letter.event_id.unwrap_or(letter.id),
@@ -86,20 +79,4 @@ pub(super) fn with_event(letter: &DeadLetter, visit: impl FnOnce(&Event<'_>)) {
         origin: None,
         raw: None,
     });
-}
-
-fn vpn_of(id: &str, tunnel: Option<Tunnel>) -> Vpn<'_> {
-    Vpn {
-        connection_id: Cow::Borrowed(id),
-        name: None,
-        connection_state: None,
-        routing: None,
-        transport: None,
-        transport_attachment_id: None,
-        tunnel,
-        customer_gateway: None,
-        gateway: None,
-        tags: None,
-        inventory: None,
-    }
 }

@@ -220,7 +220,7 @@ fn known_vpn<'a>(connection_id: &'a str, identity: &StreamIdentity<'a>) -> Optio
 }
 
 /// A connection of which nothing but its name and address is known; `enrich` adds the rest.
-fn bare_vpn(connection_id: Cow<'_, str>, outside_ip: Option<std::net::IpAddr>) -> Vpn<'_> {
+pub(crate) fn bare_vpn(connection_id: Cow<'_, str>, outside_ip: Option<std::net::IpAddr>) -> Vpn<'_> {
     let tunnel =
         outside_ip.map(|ip| Tunnel { index: None, outside_ip: Some(ip), inside_cidr: None, inside_ipv6_cidr: None });
     Vpn {

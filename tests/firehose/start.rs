@@ -52,7 +52,10 @@ async fn an_address_where_nobody_listens_is_named_at_the_start() {
     let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     destination.server.endpoint = format!("http://{closed}");
     let text = refusal(&destination);
-    check(&text, &["Connection refused", &format!("check that `aws.endpoint` http://{closed} can be reached")]);
+    check(
+        &text,
+        &["Connection refused", &format!("check that http://{closed} can be reached from here (set by `aws.endpoint`")],
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -58,8 +58,11 @@ async fn what_is_wrong_at_the_start_is_named_with_a_remedy() {
 async fn an_address_where_nobody_is_is_named() {
     let endpoint = format!("http://127.0.0.1:{}", stack::free_port());
     let said = refused(&config("NAME"), &stack::aws(&endpoint, "any", "key"), || ()).await;
-    for part in ["kinesis:DescribeStreamSummary on stream `NAME` in us-east-1", "check that `aws.endpoint`", &endpoint]
-    {
+    for part in [
+        "kinesis:DescribeStreamSummary on stream `NAME` in us-east-1",
+        "can be reached from here (set by `aws.endpoint`",
+        &endpoint,
+    ] {
         assert!(said.contains(part), "`{part}` is missing in {said}");
     }
 }

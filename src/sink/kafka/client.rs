@@ -6,7 +6,7 @@
 use std::error::Error;
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use rdkafka::ClientContext;
@@ -20,6 +20,7 @@ use tokio::time::Instant;
 
 use super::refusal::connection_remedy;
 use super::settings::Settings;
+use super::token::Tokens;
 use crate::telemetry::rate_limit::RateLimit;
 
 /// A producer with its poll thread.
@@ -76,18 +77,18 @@ pub(super) struct Ears {
     /// Something was heard.
     pub(super) heard: Notify,
     log_limit: Mutex<RateLimit>,
-    tokens: Option<std::sync::Arc<super::token::Tokens>>,
+    tokens: Option<Arc<Tokens>>,
 }
 
 impl Ears {
-    fn new(settings: &Settings) -> Ears {
+    fn new(tokens: Option<Arc<Tokens>>) -> Ears {
         Ears {
             reports: Mutex::default(),
             reported: AtomicU64::new(0),
             trouble: Mutex::default(),
             heard: Notify::new(),
             log_limit: Mutex::new(RateLimit::new(LOG_INTERVAL)),
-            tokens: settings.tokens.clone(),
+            tokens,
         }
     }
 
@@ -213,7 +214,7 @@ impl ProducerContext for Ears {
 
 /// A producer; nothing is asked of the brokers yet.
 pub(super) fn producer(settings: &Settings) -> Result<Producer, String> {
-    settings.client().create_with_context(Ears::new(settings)).map_err(|error| match error {
+    settings.client().create_with_context(Ears::new(settings.tokens.clone())).map_err(|error| match error {
         // The value stays unsaid: it may be a secret.
         KafkaError::ClientConfig(_, what, name, _) => {
             format!("librdkafka refuses its setting `{name}`: {}", shown(&what))
@@ -228,14 +229,7 @@ mod tests {
     use super::*;
 
     fn ears() -> Ears {
-        Ears {
-            reports: Mutex::default(),
-            reported: AtomicU64::new(0),
-            trouble: Mutex::default(),
-            heard: Notify::new(),
-            log_limit: Mutex::new(RateLimit::new(LOG_INTERVAL)),
-            tokens: None,
-        }
+        Ears::new(None)
     }
 
     #[test]
