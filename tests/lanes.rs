@@ -3,11 +3,12 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests may panic")]
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use fixedbitset::FixedBitSet;
 use tunnelog::delivery::{
     At, Command, Dispatcher, Encoded, Epoch, Item, LaneItems, LaneKey, LaneState, Options, Piece, PieceEnd, ReadResult,
-    ReaderId, RecordInfo, Seal,
+    ReaderId, RecordInfo, Seal, SinkOptions,
 };
 use tunnelog::event::{Action, EventId, Kind, Millis, Severity};
 use tunnelog::source::{Position, ShardEvent, ShardId, StartAt};
@@ -16,13 +17,16 @@ fn shard() -> ShardId {
     ShardId { source: "main".into(), stream: "s".into(), stream_created: "".into(), shard: "0".into() }
 }
 
+fn options(sinks: Vec<SinkOptions>) -> Options {
+    Options { pipeline: "p".into(), sinks, open_records: 1000, outage_after: Duration::from_secs(30) }
+}
+
 /// A dispatcher whose lanes, one a sink, are remembered in these states, with its shard opened.
 fn opened(states: Vec<LaneState>) -> Dispatcher {
-    let sinks: Vec<Arc<str>> = (0..states.len()).map(|sink| sink.to_string().into()).collect();
-    let key = |sink: &Arc<str>| LaneKey { pipeline: "p".into(), shard: shard(), sink: Arc::clone(sink) };
+    let sinks: Vec<SinkOptions> = (0..states.len()).map(|sink| sink.to_string().as_str().into()).collect();
+    let key = |sink: &SinkOptions| LaneKey { pipeline: "p".into(), shard: shard(), sink: Arc::clone(&sink.name) };
     let remembered = sinks.iter().map(key).zip(states).collect();
-    let options = Options { pipeline: "p".into(), sinks, open_records: 1000 };
-    let mut dispatcher = Dispatcher::new(options, 1, remembered);
+    let mut dispatcher = Dispatcher::new(options(sinks), 1, remembered);
     dispatcher.shard(ShardEvent::Opened { shard: shard(), parents: vec![], start: StartAt::TrimHorizon });
     dispatcher
 }
@@ -107,8 +111,7 @@ fn a_rewind_before_the_replacement_is_remembered_keeps_the_seal_that_is() {
 fn a_sink_that_follows_a_stream_skips_nothing_of_a_shard_that_is_new_to_it() {
     let check = |sink: &str, remembered: LaneState, expect: StartAt| {
         let key = |sink: &str| LaneKey { pipeline: "p".into(), shard: shard(), sink: sink.into() };
-        let options = Options { pipeline: "p".into(), sinks: vec![sink.into()], open_records: 1000 };
-        let mut dispatcher = Dispatcher::new(options, 1, vec![(key("old"), remembered)]);
+        let mut dispatcher = Dispatcher::new(options(vec![sink.into()]), 1, vec![(key("old"), remembered)]);
         let child = ShardId { shard: "1".into(), ..shard() };
         let start = StartAt::AtTimestamp(900);
         dispatcher.shard(ShardEvent::Opened { shard: child, parents: vec![shard()], start });
