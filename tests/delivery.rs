@@ -65,6 +65,15 @@ fn sinks_that_take_nothing_for_long_are_parked_and_catch_up() {
 }
 
 #[test]
+fn one_sink_that_is_out_holds_nothing_of_another_up() {
+    for seed in 0..100 {
+        for (out, told) in [(0, true), (0, false), (1, true), (1, false)] {
+            World::new(seed, Faults::default()).run_beside_an_outage(out, told);
+        }
+    }
+}
+
+#[test]
 fn a_shard_that_another_process_gives_back_is_read_to_its_end() {
     check(Faults { revoked: true, forget: true, ..Faults::default() }, 0..100);
     check(Faults { revoked: true, outage: true, crash: true, drain: true, ..Faults::default() }, 0..100);

@@ -190,6 +190,30 @@ impl World {
         );
     }
 
+    /// One sink is out and says so or not; the other one gets everything meanwhile. Then both do.
+    pub(crate) fn run_beside_an_outage(mut self, out: usize, told: bool) {
+        self.out[out] = Some((u64::MAX, told));
+        if told {
+            self.dispatcher.sink_down(SinkId(out as u32));
+        }
+        let other = 1 - out;
+        for step in 0.. {
+            assert!(step < 200_000, "sink {other} waits for sink {out}: {:#?}", self.dispatcher);
+            self.execute();
+            let has_all = |shard: usize| self.items_of(shard, other, None).is_subset(&self.delivered[other]);
+            if self.announced == self.shards.len() && (0..self.shards.len()).all(has_all) {
+                break;
+            }
+            self.now += 10 + self.below(500) as u64;
+            self.dispatcher.tick(Duration::from_millis(self.now));
+            self.step(false);
+        }
+        assert!(self.delivered[out].is_empty());
+        self.out[out] = None;
+        self.dispatcher.sink_up(SinkId(out as u32));
+        self.run();
+    }
+
     fn step(&mut self, faulty: bool) {
         match self.below(9) {
             0 => self.announce(),
