@@ -49,7 +49,7 @@ pub struct Pipeline {
 }
 
 /// A source: exactly one of `kinesis`, `simulate`, `replay`.
-#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Source {
     /// A Kinesis data stream that CloudWatch Logs subscriptions write to.
@@ -70,7 +70,7 @@ pub struct Source {
 }
 
 /// A seeded fleet of VPN connections. One seed, one output.
-#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Simulate {
     /// Same seed, same records.
@@ -110,7 +110,7 @@ impl Default for Simulate {
 }
 
 /// Files, recognised by their content: envelopes, `aws kinesis get-records` answers, log lines, dead letters, …
-#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Replay {
     /// Files and folders, relative to the pipeline file.
@@ -137,7 +137,7 @@ pub struct Identity {
 }
 
 /// What is known about the VPN connections: at most one of `ec2`, `file`, `simulated`.
-#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Enrich {
     /// EC2 itself, in many accounts and Regions; asked again and again.
@@ -169,7 +169,7 @@ impl Default for Enrich {
 }
 
 /// A sink: exactly one of `kafka`, `firehose`, `s3`, `file`, `console`; and which events it gets in which format.
-#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Sink {
     /// A topic of Apache Kafka, Amazon MSK or what speaks their protocol.
@@ -202,7 +202,7 @@ pub struct Sink {
 }
 
 /// NDJSON files.
-#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct FileSink {
     /// The file, relative to the working directory; folders are made. Rotated files get a number
@@ -234,12 +234,12 @@ pub enum Compression {
 }
 
 /// Standard output.
-#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ConsoleSink {}
 
 /// The form of an event: a name, or a name with its options.
-#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
 #[serde(untagged)]
 pub enum Format {
     /// A format with its defaults.
@@ -259,7 +259,7 @@ pub enum FormatName {
 }
 
 /// Exactly one format with its options.
-#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct FormatOptions {
     /// Our own schema, one JSON object.
@@ -297,7 +297,7 @@ pub enum RawOption {
 
 /// A condition: AND across keys, OR within one. What cannot be known (the inventory does not have the
 /// connection) neither keeps an event out nor throws it away: it passes and is counted.
-#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Condition {
     /// Kinds of event.
@@ -348,7 +348,7 @@ impl Condition {
 }
 
 /// Where dead letters go: exactly one of `file`, `s3`.
-#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct DeadLetters {
     /// Objects in an S3 bucket, one dead letter a line.
@@ -363,7 +363,7 @@ pub struct DeadLetters {
 }
 
 /// Where the pipeline remembers what is delivered.
-#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Checkpoint {
     /// An embedded database; one process at a time. Default: `state/<name>.redb`.
@@ -379,7 +379,7 @@ impl Default for Checkpoint {
 }
 
 /// Upper bounds. What exceeds one is refused or waits; nothing grows without end.
-#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Limits {
     /// A record's size after decompression, 1MiB to 256MiB. A larger one (a gzip bomb) becomes a dead letter.
@@ -398,7 +398,7 @@ impl Default for Limits {
 }
 
 /// Metrics and health over HTTP.
-#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Status {
     /// Address and port of `/metrics`, `/healthz`, `/readyz`. In a container: `0.0.0.0:8077`.
