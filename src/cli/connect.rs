@@ -4,6 +4,7 @@
 //! most, whatever becomes of the others.
 
 use std::collections::BTreeMap;
+use std::io::ErrorKind;
 use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -251,10 +252,12 @@ fn file(sink: &FileSink) -> Word {
     let shown = sink.path.display();
     match std::fs::OpenOptions::new().append(true).open(&sink.path) {
         Ok(_) => Word::Ok(format!("{shown} is there")),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => match folder_of(&sink.path) {
-            Ok(()) => Word::Ok(format!("{shown} is made at the start")),
-            Err(reason) => Word::Fail(reason),
-        },
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
+            match folder_of(&sink.path) {
+                Ok(()) => Word::Ok(format!("{shown} is made at the start")),
+                Err(reason) => Word::Fail(reason),
+            }
+        }
         Err(error) => Word::Fail(format!("{shown} cannot be written: {error}; make it writable for this user")),
     }
 }
