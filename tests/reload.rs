@@ -20,7 +20,7 @@ fn five_reloads_under_load_lose_nothing_and_repeat_nothing() {
     let all = file_sink("all", "");
     let some = |more: &str| file_sink("some", more);
     let ike = "only: { kind: [ike] }";
-    world.write(&pipeline("rate: 200", &[&all, &some(ike)]));
+    world.write(&pipeline("rate: 100", &[&all, &some(ike)]));
     let mut running = world.start();
     for sinks in [
         vec![some("only: { kind: [bgp.route] }")],
@@ -31,7 +31,7 @@ fn five_reloads_under_load_lose_nothing_and_repeat_nothing() {
     ] {
         world.wait_for_growth("all");
         let sinks: Vec<&str> = std::iter::once(all.as_str()).chain(sinks.iter().map(String::as_str)).collect();
-        world.write(&pipeline("rate: 200", &sinks));
+        world.write(&pipeline("rate: 100", &sinks));
         world.reload(&running);
     }
     // The rest as fast as it goes, to the end.
@@ -54,7 +54,7 @@ fn five_reloads_under_load_lose_nothing_and_repeat_nothing() {
 #[test]
 fn a_changed_filter_and_format_hold_from_one_record_on() {
     let world = World::new();
-    world.write(&pipeline("rate: 300", &[&file_sink("some", "only: { kind: [ike] }")]));
+    world.write(&pipeline("rate: 100", &[&file_sink("some", "only: { kind: [ike] }")]));
     let mut running = world.start();
     world.wait_for_growth("some");
     let changed =
@@ -92,10 +92,10 @@ fn a_changed_filter_and_format_hold_from_one_record_on() {
 fn a_renamed_sink_is_a_new_one_and_the_old_name_goes_on_where_it_stopped() {
     let world = World::new();
     let (old, new) = (file_sink("all", ""), file_sink("renamed", ""));
-    world.write(&pipeline("rate: 300", &[&old]));
+    world.write(&pipeline("rate: 100", &[&old]));
     let mut running = world.start();
     world.wait_for_growth("all");
-    world.write(&pipeline("rate: 300", &[&new]));
+    world.write(&pipeline("rate: 100", &[&new]));
     world.reload(&running);
     let before = size(&world.output("all"));
     world.wait_for_growth("renamed");
@@ -121,7 +121,7 @@ fn a_renamed_sink_is_a_new_one_and_the_old_name_goes_on_where_it_stopped() {
 #[test]
 fn on_any_problem_the_old_pipeline_goes_on_and_says_what_is_wrong() {
     let world = World::new();
-    let good = pipeline("rate: 300", &[&file_sink("all", "")]);
+    let good = pipeline("rate: 100", &[&file_sink("all", "")]);
     world.write(&good);
     let mut running = world.start();
     world.wait_for_growth("all");
@@ -143,8 +143,8 @@ fn on_any_problem_the_old_pipeline_goes_on_and_says_what_is_wrong() {
     };
     check("sources: [", &["pipeline.yaml"]);
     check(&good.replace("simulate:", "simulat:"), &["did you mean `simulate`"]);
-    check(&good.replace("rate: 300", "rate: no"), &["sources.fleet.simulate.rate", "expected a whole number"]);
-    check(&pipeline("rate: 300", &[&file_sink("all", ""), &blocked]), &["sink blocked", "is a file, not a folder"]);
+    check(&good.replace("rate: 100", "rate: no"), &["sources.fleet.simulate.rate", "expected a whole number"]);
+    check(&pipeline("rate: 100", &[&file_sink("all", ""), &blocked]), &["sink blocked", "is a file, not a folder"]);
     check(&format!("name: other\n{good}"), &["cannot change from `pipeline` to `other`"]);
     check(&good.replace("127.0.0.1:0", "127.0.0.1:1"), &["`status` cannot change"]);
     check(&good.replace("interval: 100ms", "file: other.redb"), &["`checkpoint` names another store"]);
@@ -169,12 +169,12 @@ fn on_any_problem_the_old_pipeline_goes_on_and_says_what_is_wrong() {
 fn a_sink_that_cannot_be_opened_after_all_brings_the_old_pipeline_back() {
     let world = World::new();
     let (all, held) = (file_sink("all", ""), file_sink("held", ""));
-    world.write(&pipeline("rate: 300", &[&all]));
+    world.write(&pipeline("rate: 100", &[&all]));
     let mut running = world.start();
     world.wait_for_growth("all");
     let lock = std::fs::File::create(world.output("held")).unwrap();
     lock.lock().unwrap();
-    world.write(&pipeline("rate: 300", &[&all, &held]));
+    world.write(&pipeline("rate: 100", &[&all, &held]));
     running.signal("HUP");
     wait_until("the failure is told", || world.count("the pipeline runs on as it was") == 1);
     assert!(world.log().contains("not reloaded: sink `held`: `out/held.ndjson` is being written by another process"));
@@ -191,7 +191,7 @@ fn a_sink_that_cannot_be_opened_after_all_brings_the_old_pipeline_back() {
 fn many_signals_at_once_are_one_reload_or_two_and_none_is_lost() {
     let world = World::new();
     let all = file_sink("all", "");
-    world.write(&pipeline("rate: 300", &[&all]));
+    world.write(&pipeline("rate: 100", &[&all]));
     let mut running = world.start();
     world.wait_for_growth("all");
     for _ in 0..5 {
@@ -199,7 +199,7 @@ fn many_signals_at_once_are_one_reload_or_two_and_none_is_lost() {
     }
     wait_until("it is reloaded", || world.count("reloaded") > 0);
     // What was written before the last signal is in use in the end.
-    world.write(&pipeline("rate: 300", &[&all, &file_sink("late", "")]));
+    world.write(&pipeline("rate: 100", &[&all, &file_sink("late", "")]));
     running.signal("HUP");
     running.signal("HUP");
     wait_until("the last file is in use", || world.log().contains("sinks added: late"));
@@ -212,7 +212,7 @@ fn many_signals_at_once_are_one_reload_or_two_and_none_is_lost() {
 fn a_shutdown_during_a_reload_ends_the_process_and_the_next_one_repeats_nothing() {
     let world = World::new();
     let all = file_sink("all", "");
-    world.write(&pipeline("rate: 300", &[&all]));
+    world.write(&pipeline("rate: 100", &[&all]));
     for _ in 0..3 {
         let mut running = world.start();
         world.wait_for_growth("all");
@@ -229,7 +229,7 @@ fn a_shutdown_during_a_reload_ends_the_process_and_the_next_one_repeats_nothing(
 fn a_reload_while_a_sink_is_down_costs_the_grace_and_nothing_else() {
     let world = World::new();
     let (all, full) = (file_sink("all", ""), file_sink("full", ""));
-    world.write(&pipeline("rate: 300", &[&full]));
+    world.write(&pipeline("rate: 100", &[&full]));
     // Larger than anything else that is written, so that the limit holds for this file alone.
     std::fs::create_dir(world.folder.path().join("out")).unwrap();
     std::fs::write(world.output("full"), "{}\n".repeat(3 << 20)).unwrap();
@@ -243,7 +243,7 @@ fn a_reload_while_a_sink_is_down_costs_the_grace_and_nothing_else() {
     };
     limit(&format!("{}:", size(&world.output("full")) + 1));
     wait_until("the sink is down", || support::program::get(&page, "/readyz").contains("sink full: "));
-    world.write(&pipeline("rate: 300", &[&full, &all]));
+    world.write(&pipeline("rate: 100", &[&full, &all]));
     world.reload(&running);
     world.wait_for_growth("all");
     wait_until("the sink is down again", || support::program::get(&page, "/readyz").contains("sink full: "));
@@ -260,7 +260,7 @@ fn a_reload_while_a_sink_is_down_costs_the_grace_and_nothing_else() {
 fn a_rolling_restart_loses_nothing_and_repeats_nothing() {
     let world = World::new();
     let all = file_sink("all", "");
-    world.write(&pipeline("rate: 300", &[&all]));
+    world.write(&pipeline("rate: 100", &[&all]));
     let mut old = world.start();
     for round in 0..5 {
         world.wait_for_growth("all");
@@ -286,20 +286,20 @@ fn a_rolling_restart_loses_nothing_and_repeats_nothing() {
 fn a_replay_does_not_reload() {
     let world = World::new();
     world.write(&pipeline("rate: 1", &[&file_sink("all", "")]));
-    let lines: String = (0..200_000).map(|number| format!("line {number}\n")).collect();
+    let lines: String = (0..50_000).map(|number| format!("line {number}\n")).collect();
     std::fs::write(world.folder.path().join("lines.log"), lines).unwrap();
     let mut replay = Running::start(world.folder.path(), &["replay", "pipeline.yaml", "lines.log"]);
     wait_until("it writes", || size(&world.output("all")) > 0);
     replay.signal("HUP");
     wait_until("it says so", || world.log().contains("SIGHUP changes nothing in a replay"));
     assert_eq!(replay.wait().code(), Some(0));
-    assert_eq!(world.events("all").len(), 200_000);
+    assert_eq!(world.events("all").len(), 50_000);
 }
 
 #[test]
 fn check_does_not_wait_for_a_running_pipeline() {
     let world = World::new();
-    world.write(&pipeline("rate: 300", &[&file_sink("all", "")]));
+    world.write(&pipeline("rate: 100", &[&file_sink("all", "")]));
     let mut running = world.start();
     world.wait_for_growth("all");
     run(world.folder.path(), &["check", "--connect", "pipeline.yaml"]).expect(0);
