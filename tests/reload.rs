@@ -12,6 +12,7 @@ use std::collections::BTreeSet;
 use serde_json::Value;
 use support::program::{Running, run, size, wait_until};
 use support::text;
+use tunnelog::checkpoint::{Peek, RedbStore};
 use world::{World, expected, file_sink, pipeline, place, places, stream_of};
 
 #[test]
@@ -294,6 +295,22 @@ fn a_replay_does_not_reload() {
     wait_until("it says so", || world.log().contains("SIGHUP changes nothing in a replay"));
     assert_eq!(replay.wait().code(), Some(0));
     assert_eq!(world.events("all").len(), 50_000);
+}
+
+/// Who closes a terminal asks for no reload.
+#[test]
+fn a_terminal_that_is_closed_stops_the_pipeline_in_order() {
+    let world = World::new();
+    world.write(&pipeline("rate: 100", &[&file_sink("all", "")]));
+    let mut terminal = world.start_in_a_terminal();
+    world.wait_for_growth("all");
+    terminal.kill();
+    let checkpoint = world.folder.path().join("state/pipeline.redb");
+    // A process that is killed leaves it unclosed, one that runs on has it in use.
+    wait_until("the checkpoint is closed", || matches!(RedbStore::peek(&checkpoint), Ok(Peek::Id(_))));
+    world.write(&pipeline("", &[&file_sink("all", "")]));
+    assert_eq!(world.start().wait().code(), Some(0));
+    assert_eq!(places(&world.events("all")), *expected());
 }
 
 #[test]

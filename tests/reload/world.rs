@@ -110,6 +110,14 @@ impl World {
         Running::of(shell.stderr(log).stdout(Stdio::null()))
     }
 
+    /// The terminal in which the program is started; killing it closes it.
+    pub(crate) fn start_in_a_terminal(&self) -> Running {
+        let program = tunnelog(self.folder.path(), &[]).get_program().to_owned();
+        let mut terminal = Command::new("script");
+        terminal.args(["-q", "-c", "exec \"$TUNNELOG\" run pipeline.yaml", "/dev/null"]).env("TUNNELOG", program);
+        Running::of(terminal.current_dir(self.folder.path()).stdin(Stdio::null()).stdout(Stdio::null()))
+    }
+
     pub(crate) fn output(&self, sink: &str) -> PathBuf {
         self.folder.path().join(format!("out/{sink}.ndjson"))
     }
