@@ -143,10 +143,12 @@ async fn drive_until_signal(loaded: Loaded, inputs: &Inputs) -> anyhow::Result<F
     let health = Health::new();
     let asked = Asked::default();
     tokio::select! {
-        finished = Generations::new(loaded, inputs, &health, &metrics, &asked).run() => finished,
+        // Signals first: they are caught before anything is opened.
+        biased;
         failed = interrupt::watch_all(&asked, &health) => {
             failed?;
             anyhow::bail!("signals cannot be watched")
         }
+        finished = Generations::new(loaded, inputs, &health, &metrics, &asked).run() => finished,
     }
 }

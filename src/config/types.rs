@@ -387,7 +387,8 @@ pub struct Limits {
     /// Records that may be open in one lane (read, not yet settled) before reading waits.
     #[schemars(range(min = 1000, max = 10_000_000))]
     pub open_records: u32,
-    /// How long a SIGTERM waits for sinks to settle.
+    /// How long a SIGTERM or a reload waits for sinks to settle. A start waits as long, and 5 s more, for another
+    /// process to let go of the checkpoint.
     pub shutdown_grace: Duration,
 }
 

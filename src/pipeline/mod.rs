@@ -126,6 +126,7 @@ impl Engine {
         let (events, inbox) = mpsc::channel(EVENTS);
         let mut tasks = JoinSet::new();
         let (store, commits) = mpsc::channel(1);
+        #[expect(clippy::disallowed_methods, reason = "joined by who runs on; in the set it would be aborted")]
         let store_task = tokio::spawn(commit_all(parts.store, commits, events.clone()));
         let names: Vec<Arc<str>> = parts.sinks.iter().map(|(name, _)| Arc::clone(name)).collect();
         let sink_metrics: Arc<[SinkMetrics]> = names.iter().map(SinkMetrics::new).collect();

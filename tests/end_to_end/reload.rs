@@ -29,7 +29,7 @@ fn two_reloads_lose_nothing_and_repeat_nothing_at_any_far_end() {
     let before = world.in_topic().len();
     world.wait_while_it_runs(&mut running, "more events are delivered", || world.in_topic().len() > before);
     let changed = PIPELINE
-        .replace("chunk: 64KiB, window: 10s", "chunk: 32KiB, window: 5s")
+        .replace("chunk: 64KiB, window: 10s", "chunk: 128KiB, window: 20s")
         .replace("sinks:\n", "sinks:\n  late: { file: { path: late.ndjson }, format: { json: { origin: true } } }\n");
     std::fs::write(world.folder.path().join("pipeline.yaml"), changed).unwrap();
     reload(&world, &mut running);
