@@ -33,6 +33,7 @@ use self::sink::{SinkTask, ToSink};
 use self::tally::SourceTally;
 pub use self::tally::Totals;
 use self::tasks::{announce, beside, commit_all};
+use crate::checkpoint::CheckpointStore;
 use crate::core::Core;
 use crate::delivery::{
     Account, BatchId, Command, Dispatcher, Epoch, LaneId, LaneKey, LaneState, Options, ReadResult, ReaderId, Seal,
@@ -131,9 +132,7 @@ impl Engine {
         let remembered = parts.store.load().await.map_err(|error| RunError::Failed(error.to_string()))?;
         let (events, inbox) = mpsc::channel(EVENTS);
         let mut tasks = JoinSet::new();
-        let (store, commits) = mpsc::channel(1);
-        #[expect(clippy::disallowed_methods, reason = "joined by who runs on; in the set it would be aborted")]
-        let store_task = tokio::spawn(commit_all(parts.store, commits, events.clone()));
+        let (store, store_task) = keep(parts.store, events.clone());
         let names: Vec<Arc<str>> = parts.sinks.iter().map(|sink| Arc::clone(&sink.name)).collect();
         let sink_metrics: Arc<[SinkMetrics]> = names.iter().map(SinkMetrics::new).collect();
         let (mut sinks, mut sink_options) = (Vec::new(), Vec::new());
@@ -161,9 +160,8 @@ impl Engine {
             sources.insert(name, SourceParts { reopen, region, tally });
         }
         let ending = CancellationToken::new();
-        for part in parts.background {
-            tasks.spawn(beside(part, Arc::clone(&parts.inventory), ending.clone()));
-        }
+        let background = parts.background.into_iter();
+        background.for_each(|part| drop(tasks.spawn(beside(part, Arc::clone(&parts.inventory), ending.clone()))));
         parts.health.set(health::STARTING, None);
         Ok(Engine {
             dispatcher,
@@ -419,6 +417,16 @@ impl Engine {
         }
         Ok(Ended { report, store: store_task })
     }
+}
+
+/// Starts the store's task, which commits what is sent to it.
+#[expect(clippy::disallowed_methods, reason = "joined by who runs on; in the engine's set it would be aborted")]
+fn keep(
+    store: Box<dyn CheckpointStore>,
+    events: mpsc::Sender<Happened>,
+) -> (mpsc::Sender<Vec<(LaneKey, LaneState)>>, StoreTask) {
+    let (commits, inbox) = mpsc::channel(1);
+    (commits, tokio::spawn(commit_all(store, inbox, events)))
 }
 
 /// The store's task only ends after the engine: it has panicked.
