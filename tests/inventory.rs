@@ -284,7 +284,7 @@ async fn the_organization_lists_its_accounts_with_their_names() {
     drop(fresh);
     proxy.rule(|_| THROTTLED);
     let mut again = opened(&config, folder.path(), &proxy.endpoint).await;
-    assert_eq!(again.snapshot().accounts[&id], "net-prod", "a restart knows the accounts before it has asked");
+    assert_eq!(again.snapshot().accounts[&id].name.as_deref(), Some("net-prod"), "a restart knows the accounts before it has asked");
 }
 
 #[tokio::test(flavor = "multi_thread")]
