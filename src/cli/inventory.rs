@@ -156,7 +156,8 @@ fn table(status: &Status, ec2: &Ec2, now: Millis) -> String {
         None => place.account.clone(),
     };
     let ou = |place: &PlaceStatus| place.account_ou.clone().unwrap_or_default();
-    let widest = |text: &dyn Fn(&PlaceStatus) -> String| status.places.iter().map(|place| text(place).chars().count()).max();
+    let widest =
+        |text: &dyn Fn(&PlaceStatus) -> String| status.places.iter().map(|place| text(place).chars().count()).max();
     let width = widest(&account).unwrap_or(0).max(12);
     // No column where nobody has an organizational unit.
     let ous = widest(&ou).filter(|width| *width > 0).map(|width| width.max(19));

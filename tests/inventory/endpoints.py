@@ -1,6 +1,6 @@
 """Prints where the AWS SDK for Python sends EC2, Organizations and STS: its own rule sets, in every Region that it knows.
 
-Run by tests/endpoints.rs with the Python of the test stack, which has botocore for moto.
+Run by tests/inventory/endpoints.rs with the Python of the test stack, which has botocore for moto.
 One line an address: service, Region, what was wished for, URL (or `refused`), the Region that it is signed for.
 """
 

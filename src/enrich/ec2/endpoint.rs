@@ -1,7 +1,8 @@
 //! Where EC2 and Organizations answer: addresses by Region, partition, FIPS and dual-stack. Pure.
 //!
 //! The rules are those of the services' own endpoint rule sets. `tests/inventory/endpoints.txt` has what they come
-//! to in every Region: the test here holds this module against it, `tests/endpoints.rs` the rule sets of an SDK.
+//! to in every Region: the test here holds this module against it, `tests/inventory/endpoints.rs` the rule sets of an
+//! SDK.
 
 use aws_config::SdkConfig;
 use aws_types::service_config::ServiceConfigKey;
@@ -137,7 +138,10 @@ mod tests {
         for [_, region, wish, url, _] in lines("sts") {
             let params = Params::builder().region(region).use_fips(wish.contains("fips"));
             let params = params.use_dual_stack(wish.contains("dual")).build().unwrap();
-            let found = tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(resolver.resolve_endpoint(&params));
+            let found = tokio::runtime::Builder::new_current_thread()
+                .build()
+                .unwrap()
+                .block_on(resolver.resolve_endpoint(&params));
             assert_eq!(format!("{}/", found.unwrap().url()), url, "sts {region} {wish}");
         }
     }

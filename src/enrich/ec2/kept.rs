@@ -160,7 +160,8 @@ impl Kept {
         let Some((bytes, _)) = read(&self.folder.join(ACCOUNTS)) else { return Vec::new() };
         let listed: Option<Listed> = serde_json::from_slice(&bytes).ok();
         let accounts = listed.map(|listed| listed.accounts).unwrap_or_default();
-        let members = accounts.into_iter().map(|Account { id, name, ou_path }| Member { id, name, ou: ou_path, parents: None });
+        let members =
+            accounts.into_iter().map(|Account { id, name, ou_path }| Member { id, name, ou: ou_path, parents: None });
         members.filter(|member| crate::enrich::is_account_id(&member.id)).collect()
     }
 

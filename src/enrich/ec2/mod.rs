@@ -51,15 +51,17 @@ use self::schedule::Schedule;
 pub use self::store::Place;
 use self::store::Store;
 use self::told::Told;
-use super::{Account, Snapshot};
 use super::file::FileInventory;
+use super::{Account, Snapshot};
 use crate::config::Loaded;
 use crate::config::types::{Accounts, AccountsOf, Aws, Ec2};
 use crate::event::Millis;
 use crate::telemetry::metrics::AccountMetrics;
 
-/// Calls for the OU of one account, five deep.
-const PROBE_CALLS: usize = 12;
+/// Pages of accounts that a probe lists, of 20 each, and its calls for their OUs: with these it stays within the first
+/// seconds of Organizations' limit.
+const PROBE_PAGES: usize = 4;
+const PROBE_CALLS: usize = 8;
 
 /// What an inventory is opened with, beside `enrich.ec2` itself.
 #[derive(Clone, Debug, Default)]
@@ -292,18 +294,22 @@ impl Ec2Inventory {
         self.store.accounts = self.members.iter().map(|member| (member.id.clone(), account(member))).collect();
     }
 
-    /// Lists the accounts where that is wanted, and asks for the OU of one; how it went is in the status.
-    async fn list_for_a_probe(&mut self) {
+    /// Lists the first accounts where that is wanted, and asks for the OUs of a few; how it went is in the status.
+    /// Whether these are all accounts.
+    async fn list_for_a_probe(&mut self) -> bool {
         if self.organization_due.is_none() {
-            return;
+            return true;
         }
-        match self.organization.members().await {
-            Ok(members) => {
-                let paths = self.organization.paths(members.get(..1).unwrap_or_default(), PROBE_CALLS).await;
-                self.units_failure = paths.failure.map(|failure| failure.text);
+        match self.organization.first_members(PROBE_PAGES).await {
+            Ok((members, is_all)) => {
+                self.units_failure = self.organization.paths(&members, PROBE_CALLS).await.failure.map(|it| it.text);
                 self.set_members(members);
+                is_all
             }
-            Err(failure) => self.organization_failure = Some(failure.text),
+            Err(failure) => {
+                self.organization_failure = Some(failure.text);
+                true
+            }
         }
     }
 

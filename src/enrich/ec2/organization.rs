@@ -108,13 +108,20 @@ impl Organization {
 
     /// The active accounts.
     pub(super) async fn members(&self) -> Result<Vec<Member>, Failure> {
-        let mut members = Vec::new();
+        Ok(self.first_members(MAX_PAGES).await?.0)
+    }
+
+    /// The active accounts of the first pages, and whether these are all; [`MAX_PAGES`] and more is a loop.
+    pub(super) async fn first_members(&self, pages: usize) -> Result<(Vec<Member>, bool), Failure> {
+        let (mut members, mut left, mut is_all) = (Vec::new(), pages, true);
         let listed = self.pages(LIST_ACCOUNTS, json!({}), |page: AccountsPage| {
             members.extend(page.accounts.into_iter().filter_map(active));
-            page.next_token
+            left = left.saturating_sub(1);
+            is_all = page.next_token.as_ref().is_none_or(String::is_empty);
+            page.next_token.filter(|_| left > 0 || pages == MAX_PAGES)
         });
         listed.await?;
-        Ok(members)
+        Ok((members, is_all))
     }
 
     /// The paths of OUs to these accounts, as many as `calls` calls tell.
@@ -322,7 +329,12 @@ fn active(account: AccountAnswer) -> Option<Member> {
     let is_active = state.as_deref().is_none_or(|state| state == "ACTIVE");
     let parents = account.paths.first().and_then(|path| units_of(path));
     let name = account.name.unwrap_or_default();
-    (is_active && crate::enrich::is_account_id(&account.id)).then_some(Member { id: account.id, name, ou: None, parents })
+    (is_active && crate::enrich::is_account_id(&account.id)).then_some(Member {
+        id: account.id,
+        name,
+        ou: None,
+        parents,
+    })
 }
 
 /// The OUs in `o-a1b2c3d4e5/r-ab12/ou-ab12-11111111/ou-ab12-22222222/111122223333/`.
@@ -343,8 +355,7 @@ mod tests {
         let page = br#"{"Accounts":[{"Id":"111122223333","Name":"net","Status":"ACTIVE","Paths":["x"]},
             {"Id":"222233334444","State":"SUSPENDED","Status":"ACTIVE"},{"Id":"not-an-id","Status":"ACTIVE"},
             {"Id":"333344445555","State":"ACTIVE"}],"NextToken":null}"#;
-        let members: Vec<_> =
-            read::<AccountsPage>(page).unwrap().accounts.into_iter().filter_map(active).collect();
+        let members: Vec<_> = read::<AccountsPage>(page).unwrap().accounts.into_iter().filter_map(active).collect();
         let ids: Vec<_> = members.iter().map(|member| (member.id.as_str(), member.name.as_str())).collect();
         assert_eq!(ids, [("111122223333", "net"), ("333344445555", "")]);
         let damaged = read::<AccountsPage>(br#"{"Accounts":[{"Id":"SECRET"#).unwrap_err();

@@ -19,28 +19,25 @@ use crate::config::types::Ec2;
 const MAX_PLACES: usize = 64;
 /// At the same time: with a second for each, all are asked in four.
 const AT_ONCE: usize = 16;
-/// Nobody is asked any more after this.
-const BEGINS_UNTIL: Duration = Duration::from_secs(10);
-/// And nobody is waited for: `check --connect` gives each part 20 s.
-const ENDS_AT: Duration = Duration::from_secs(17);
 
-/// Asks the accounts and Regions, as `tunnelog check --connect` does. What works, in one line.
+/// Asks the accounts and Regions, as `tunnelog check --connect` does, and ends within this time. What works, in one
+/// line.
 ///
 /// # Errors
 /// A line for each account and Region that cannot be asked, and for an organization that cannot be listed.
-pub async fn probe(config: &Ec2) -> Result<String, String> {
+pub async fn probe(config: &Ec2, within: Duration) -> Result<String, String> {
     let sdk = sdk_config(config).await?;
-    probe_with(config, &sdk).await
+    probe_with(config, &sdk, within).await
 }
 
 /// [`probe`] with these settings.
 ///
 /// # Errors
 /// As [`probe`].
-pub async fn probe_with(config: &Ec2, sdk: &SdkConfig) -> Result<String, String> {
+pub async fn probe_with(config: &Ec2, sdk: &SdkConfig, within: Duration) -> Result<String, String> {
     let nowhere = tempdir()?;
     let context = Context { folder: nowhere.clone(), ..Context::default() };
-    let outcome = ask(config, context, sdk).await;
+    let outcome = ask(config, context, sdk, within).await;
     // Left over, it would hold nothing but names.
     let _ = std::fs::remove_dir_all(nowhere);
     outcome
@@ -53,23 +50,24 @@ fn tempdir() -> Result<PathBuf, String> {
     Ok(std::env::temp_dir().join(format!("tunnelog-probe-{:016x}", u64::from_ne_bytes(random))))
 }
 
-async fn ask(config: &Ec2, context: Context, sdk: &SdkConfig) -> Result<String, String> {
-    let began = Instant::now();
-    let ends = began + ENDS_AT;
-    let late = |what: &str| format!("{what}: no answer within {} s; check the network and the proxy", ENDS_AT.as_secs());
+async fn ask(config: &Ec2, context: Context, sdk: &SdkConfig, within: Duration) -> Result<String, String> {
+    let ends = Instant::now() + within;
+    // Who is asked last has some time too.
+    let begins_until = ends - within * 2 / 5;
+    let late = |what: &str| format!("{what}: no answer within {} s; check the network and the proxy", within.as_secs());
     let opening = async {
         let mut inventory = Ec2Inventory::open(config, context, sdk).await?;
         inventory.allow_all();
-        inventory.list_for_a_probe().await;
-        Ok::<_, String>(inventory)
+        let are_all = inventory.list_for_a_probe().await;
+        Ok::<_, String>((inventory, are_all))
     };
-    let inventory = tokio::time::timeout_at(ends, opening).await.map_err(|_| late("the accounts"))??;
+    let (inventory, are_all) = tokio::time::timeout_at(ends, opening).await.map_err(|_| late("the accounts"))??;
     let all: Vec<Place> = inventory.store.places.keys().cloned().collect();
     let mut waiting = in_turn(&all).into_iter().take(MAX_PLACES);
     let (mut found, mut running) = (Found::default(), JoinSet::new());
     found.failures.extend(inventory.organization_failure.clone());
     loop {
-        while running.len() < AT_ONCE && began.elapsed() < BEGINS_UNTIL {
+        while running.len() < AT_ONCE && Instant::now() < begins_until {
             let Some(place) = waiting.next() else { break };
             found.asked.push(place.clone());
             let (client, limit) = (Arc::clone(&inventory.client), RateLimit::new(inventory.calls_per_second));
@@ -90,7 +88,7 @@ async fn ask(config: &Ec2, context: Context, sdk: &SdkConfig) -> Result<String, 
             }
         }
     }
-    found.verdict(&inventory, all.len())
+    found.verdict(&inventory, are_all)
 }
 
 /// Every account once, then once more, and so on through the Regions: what differs most is asked first.
@@ -129,10 +127,13 @@ impl Found {
     }
 
     /// What was found, with how many were not asked.
-    fn verdict(mut self, inventory: &Ec2Inventory, all: usize) -> Result<String, String> {
-        let asked = self.asked.len();
-        let rest = (asked < all).then(|| {
-            format!("{asked} of {all} accounts and Regions were asked; `tunnelog inventory show --refresh` asks all")
+    fn verdict(mut self, inventory: &Ec2Inventory, are_all: bool) -> Result<String, String> {
+        let (asked, all) = (self.asked.len(), inventory.store.places.len());
+        let rest = (asked < all || !are_all).then(|| {
+            let more = if are_all { "" } else { "more than " };
+            format!(
+                "{asked} of {more}{all} accounts and Regions were asked; `tunnelog inventory show --refresh` asks all"
+            )
         });
         if !self.failures.is_empty() {
             self.failures.sort();
@@ -140,7 +141,8 @@ impl Found {
             return Err(self.failures.join("\n"));
         }
         let count = |number: usize, what: &str| format!("{number} {what}{}", if number == 1 { "" } else { "s" });
-        let accounts = count(inventory.active.len(), "account");
+        let first = if are_all { "" } else { "the organization's first " };
+        let accounts = format!("{first}{}", count(inventory.active.len(), "account"));
         let regions = count(inventory.regions.len(), "Region");
         let found = format!("{}, {accounts}, {regions}", count(self.connections, "VPN connection"));
         // They are a comfort; without them everything else works.
