@@ -3,10 +3,11 @@
 
 use serde_json::{Value, json};
 use tunnelog::config::types::{Accounts, AccountsOf, Ec2};
+use tunnelog::enrich::ec2::probe_with;
 
 use super::aws::{Proxy, Request, THROTTLED, Verdict, organizations};
 use super::support::text;
-use super::{Fresh, config, envelope, opened, program};
+use super::{Fresh, PATIENCE, config, envelope, opened, program, stack};
 
 /// An account `net-prod` in `Root/Workloads/Prod`, and the ids on the way to it.
 struct Placed {
@@ -85,6 +86,31 @@ async fn where_the_list_tells_the_way_only_names_are_asked_for() {
     assert_eq!(accounts[&placed.account].ou.as_deref(), Some("Root/Workloads/Prod"));
     assert_eq!(accounts["222233334444"].ou.as_deref(), Some("Root/Workloads"));
     assert_eq!((asked(&proxy, "ListParents").len(), asked(&proxy, "DescribeOrganizationalUnit").len()), (0, 2));
+}
+
+/// 1,000 pages would take a quarter of an hour at the pace that Organizations allows.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_probe_of_a_large_organization_looks_at_its_first_accounts() {
+    let (proxy, mut page) = (Proxy::start(), 0);
+    proxy.rule(move |request| {
+        if request.action != "ListAccounts" {
+            return Verdict::Pass;
+        }
+        page += 1;
+        let account = |number: usize| json!({"Id": format!("{:012}", 990_000_000_000_u64 + (page * 20 + number) as u64), "Paths": ["o-a/r-b/"]});
+        let accounts: Vec<Value> = (0..20).map(account).collect();
+        let list = json!({"Accounts": accounts, "NextToken": format!("page {page}")});
+        Verdict::Answer(200, Box::leak(list.to_string().into_boxed_str()))
+    });
+    let accounts = Some(Accounts::Listed(AccountsOf::Organization));
+    let config = Ec2 { accounts, ..config(&[]) };
+    let found = probe_with(&config, &stack::aws(&proxy.endpoint, "any", "key"), PATIENCE).await.unwrap();
+    assert_eq!(
+        found,
+        "0 VPN connections, the organization's first 80 accounts, 2 Regions; 64 of more than 160 accounts and Regions were \
+         asked; `tunnelog inventory show --refresh` asks all"
+    );
+    assert_eq!(asked(&proxy, "ListAccounts").len(), 4);
 }
 
 fn pipeline(placed: &Placed) -> String {
