@@ -10,7 +10,7 @@ use std::fmt::Write as _;
 use std::panic::catch_unwind;
 use std::path::{Path, PathBuf};
 
-use targets::TARGETS;
+use targets::{TARGETS, Target};
 
 /// Mutations of each target.
 const MUTATIONS: u64 = 1_500;
@@ -50,7 +50,7 @@ fn corpus(target: &str) -> Vec<(PathBuf, Vec<u8>)> {
 }
 
 /// Runs a target on an input; a finding is told with the bytes that make it again.
-fn run(target: &str, check: fn(&[u8]), input: &[u8], name: &str) {
+fn run(target: &str, check: Target, input: &[u8], name: &str) {
     if catch_unwind(|| check(input)).is_err() {
         let escaped = input.escape_ascii();
         panic!("target `{target}` fails on {name}; keep it in tests/fuzz/corpus/{target}/:\n{escaped}");

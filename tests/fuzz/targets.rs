@@ -34,8 +34,11 @@ const MAX_OUTPUT_BYTES: usize = (4 << 20) + 16 * MAX_RECORD_BYTES;
 /// The sinks of [`core`], in their order.
 const SINKS: [&str; 3] = ["full", "lean", "dead"];
 
+/// Takes any bytes, and panics where something does not hold.
+pub(crate) type Target = fn(&[u8]);
+
 /// The targets by name.
-pub const TARGETS: [(&str, fn(&[u8])); 6] =
+pub(crate) const TARGETS: [(&str, Target); 6] =
     [("record", record), ("bgp", bgp), ("ike", ike), ("text", text), ("letters", letters), ("xml", xml)];
 
 fn core() -> Core {
@@ -93,7 +96,7 @@ fn reread(letter: &[u8]) -> Vec<Item> {
 }
 
 /// A record of the stream, as it is and packed: gzip and envelope.
-pub fn record(data: &[u8]) {
+pub(crate) fn record(data: &[u8]) {
     one_record(data);
     let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::none());
     packed.write_all(data).unwrap();
@@ -121,17 +124,17 @@ fn one_record(data: &[u8]) {
 }
 
 /// A BGP line of a tunnel.
-pub fn bgp(data: &[u8]) {
+pub(crate) fn bgp(data: &[u8]) {
     line("vpn-0a1b2c3d4e5f60718_203.0.113.17-BGP.log", &String::from_utf8_lossy(data));
 }
 
 /// A tunnel activity line, whose identity is in its stream's name alone.
-pub fn ike(data: &[u8]) {
+pub(crate) fn ike(data: &[u8]) {
     line("vpn-0a1b2c3d4e5f60718_2001-db8--17-IKE.log", &String::from_utf8_lossy(data));
 }
 
 /// Any line of any stream: the input's first line is the stream's name.
-pub fn text(data: &[u8]) {
+pub(crate) fn text(data: &[u8]) {
     let input = String::from_utf8_lossy(data);
     let (stream, message) = input.split_once('\n').unwrap_or(("", &input));
     line(stream, message);
@@ -166,7 +169,7 @@ fn line(stream: &str, message: &str) {
 }
 
 /// A file for `replay` or `decode`: dead letters above all.
-pub fn letters(data: &[u8]) {
+pub(crate) fn letters(data: &[u8]) {
     let mut recognizer = Recognizer::with_cap(data, Identity::default(), MAX_RECORD_BYTES);
     let mut number = 0;
     while let Some(item) = recognizer.next().unwrap() {
@@ -221,7 +224,7 @@ fn replayed(record: &Record) {
 const SECRET: &str = "NEVER-SHOW-THIS";
 
 /// An answer of EC2's, and what is made of it.
-pub fn xml(data: &[u8]) {
+pub(crate) fn xml(data: &[u8]) {
     let forms = [
         &xml_reader::VPN_CONNECTIONS,
         &xml_reader::CUSTOMER_GATEWAYS,
