@@ -69,7 +69,7 @@ FUZZ_FLAGS ?= -max_total_time=600
 
 fuzz: need-cargo need-fuzz ## Fuzz one target with coverage: make fuzz TARGET=record|bgp|ike|text|letters|xml
 	@mkdir -p "$(TARGET_DIR)/fuzz/$(TARGET)"
-	$(IN_ROOT) PATH="$(dir $(CARGO_FUZZ)):$$PATH" $(CARGO) +nightly fuzz run --fuzz-dir tests/fuzz --sanitizer none $(TARGET) \
+	$(IN_ROOT) PATH="$(dir $(CARGO_FUZZ)):$$PATH" $(CARGO) +nightly fuzz run --fuzz-dir tests/fuzz --sanitizer none --codegen-units 16 $(TARGET) \
 		"$(TARGET_DIR)/fuzz/$(TARGET)" "$(ROOT)/tests/fuzz/corpus/$(TARGET)" -- -max_len=8192 -dict=tests/fuzz/words.dict $(FUZZ_FLAGS)
 
 # `make bench BENCH_FLAGS=--quick`: a few rounds only, for CI.
