@@ -150,7 +150,12 @@ impl Readers {
     pub(super) fn is_met(&self, id: ReaderId) -> bool {
         let Some(own) = self.by_id.get(&id).filter(|own| !own.mid_record && !own.apart) else { return false };
         self.of_shard(own.shard).any(|other| {
-            other.id != id && other.open && !other.apart && other.in_flight.is_some() && !other.mid_record && other.at == own.at
+            other.id != id
+                && other.open
+                && !other.apart
+                && other.in_flight.is_some()
+                && !other.mid_record
+                && other.at == own.at
         })
     }
 

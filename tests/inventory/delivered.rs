@@ -2,13 +2,13 @@
 
 use std::path::Path;
 use std::process::Stdio;
-use std::time::Instant;
 
 use aws_sdk_kinesis::primitives::Blob;
 use serde_json::Value;
+use tokio::time::Instant;
 
 use super::aws::{Account, Proxy, Request};
-use super::support::program::Running;
+use super::support::program::{Running, wait_until};
 use super::support::{gzip, json_lines, text};
 use super::{PATIENCE, command, envelope, stack, state};
 
@@ -52,15 +52,12 @@ impl World {
         let client = stack::kinesis().client();
         let put = client.put_record().stream_name(&self.stream).partition_key("k").data(Blob::new(gzip(&line)));
         stack::block_on(put.send()).unwrap();
-        let end = Instant::now() + PATIENCE;
-        loop {
-            let found = delivered(self.folder.path()).into_iter().find(|event| text(event, "/log/event_id") == id);
-            match found {
-                Some(event) => return event,
-                None => assert!(Instant::now() < end, "never delivered: {}", self.log()),
-            }
-            std::thread::sleep(std::time::Duration::from_millis(20));
-        }
+        let mut found = None;
+        wait_until("the event is delivered", || {
+            found = delivered(self.folder.path()).into_iter().find(|event| text(event, "/log/event_id") == id);
+            found.is_some()
+        });
+        found.unwrap()
     }
 
     /// New lines of a connection until the event of one is as expected.
@@ -107,11 +104,7 @@ fn a_changed_tag_a_changed_overlay_and_a_new_connection_show_in_delivered_events
     assert_eq!((state(&event), text(&event, "/vpn/tags/env")), ("fresh", "staging"));
     // A broken one changes nothing and is said once.
     overlay(&world, "no header of an overlay\n");
-    let end = Instant::now() + PATIENCE;
-    while !world.log().contains("overlay not loaded; the last good one is used") {
-        assert!(Instant::now() < end, "never said: {}", world.log());
-        std::thread::sleep(std::time::Duration::from_millis(50));
-    }
+    wait_until("a broken overlay is said", || world.log().contains("overlay not loaded; the last good one is used"));
     assert_eq!(text(&world.event(&first), "/vpn/tags/site"), "busan");
     overlay(&world, &format!("connection_id,site\n{first},daegu\n"));
     world.until(&first, "daegu", |event| text(event, "/vpn/tags/site") == "daegu");
