@@ -27,6 +27,9 @@ use crate::sink::rejects::MemoryRejects;
 /// How long a part may take: the tries of the AWS SDK (three, 5 s to connect) and of the Kafka client (10 s) end sooner
 /// and say more.
 const PATIENCE: Duration = Duration::from_secs(20);
+/// What is left of it for a part that keeps the time itself, since it says more of what it has found by then.
+#[cfg(feature = "aws")]
+const SPARE: Duration = Duration::from_secs(3);
 /// Parts that are asked at a time: a connection or two each.
 const AT_ONCE: usize = 16;
 /// The store's name where there is no store: a prefix that is taken belongs to another one.
@@ -145,7 +148,10 @@ fn parts(loaded: &Loaded, store: &str) -> Vec<(String, Probe)> {
     }
     #[cfg(feature = "aws")]
     if let Some(ec2) = pipeline.enrich.ec2.clone() {
-        probes.push((EC2.into(), later(async move { crate::enrich::ec2::probe(&ec2).await })));
+        probes.push((
+            EC2.into(),
+            later(async move { crate::enrich::ec2::probe(&ec2, PATIENCE - SPARE).await }),
+        ));
     }
     for (name, sink) in &pipeline.sinks {
         probes.push((format!("sink {name}"), of_sink(context(loaded, name, store), sink)));

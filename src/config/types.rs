@@ -144,7 +144,8 @@ pub struct Enrich {
     /// EC2 itself, in many accounts and Regions; asked again and again.
     pub ec2: Option<Ec2>,
     /// A saved AWS CLI answer (`describe-vpn-connections` and its siblings), or a folder of them, best
-    /// `{account}/{region}/describe-*.json`. Read again when a file changes.
+    /// `{account}/{region}/describe-*.json`; `list-accounts` names the accounts, and its accounts may have an `OuPath`
+    /// (`Root/Workloads/Prod`), as `tunnelog inventory export` writes. Read again when a file changes.
     pub file: Option<PathBuf>,
     /// The inventory of the `simulate` source of this name.
     pub simulated: Option<String>,
