@@ -118,6 +118,10 @@ fn one_record(data: &[u8]) {
         assert_eq!((letter.id, &letter.data[..], letter.size), (*id, data, data.len() as u64));
         match &reread(bytes)[..] {
             [Item::Record(found)] => assert_eq!(found.data, data, "it comes back as it was"),
+            // What looks like an answer of EC2, with its secrets, is refused unseen; what is packed cannot.
+            [Item::Unreadable(found)] if found.reason == Reason::Ec2Inventory => {
+                assert!(!data.starts_with(&[0x1f, 0x8b]) && !data.starts_with(&[0xf3, 0x89]));
+            }
             other => panic!("{other:?}"),
         }
     }

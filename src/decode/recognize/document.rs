@@ -8,7 +8,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::super::envelope::{millis, scalar};
-use super::super::inflate::GZIP_MAGIC;
+use super::super::inflate::{GZIP_MAGIC, KPL_MAGIC};
 use super::batch::BareLine;
 use super::{Reason, letter};
 use crate::encode::DeadLetter;
@@ -203,7 +203,9 @@ fn data(
 
 fn bytes_of(data: Option<&RawValue>) -> Result<Bytes, Reason> {
     let data = scalar(data.ok_or(Reason::NoData)?).and_then(|text| base64(&text)).ok_or(Reason::BadBase64)?;
-    let secret = !data.starts_with(&GZIP_MAGIC) && is_ec2(&String::from_utf8_lossy(&data));
+    // What is packed is no answer as a person saves it.
+    let is_packed = data.starts_with(&GZIP_MAGIC) || data.starts_with(&KPL_MAGIC);
+    let secret = !is_packed && is_ec2(&String::from_utf8_lossy(&data));
     if secret { Err(Reason::Ec2Inventory) } else { Ok(data) }
 }
 
