@@ -6,7 +6,7 @@ mod error;
 
 use aws_config::{AppName, BehaviorVersion, ConfigLoader, Region, SdkConfig};
 
-pub(crate) use self::error::class_of;
+pub(crate) use self::error::{causes, class_of};
 pub use self::error::{AwsError, Class, Place, explain};
 use crate::config::types::Aws;
 

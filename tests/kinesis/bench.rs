@@ -126,7 +126,7 @@ impl Bench {
 }
 
 pub(crate) fn config(stream: &str) -> Kinesis {
-    Kinesis { stream: stream.into(), start: Start::TrimHorizon, timestamp: None }
+    Kinesis { stream: stream.into(), start: Start::TrimHorizon, timestamp: None, consumer: None }
 }
 
 /// The next shard, its parents and where it starts.

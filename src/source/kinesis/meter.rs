@@ -3,10 +3,11 @@
 //! Kinesis says how many milliseconds an answer is behind, and no number of records: that is estimated from how
 //! closely the records of the last answer had arrived. At the tip it is 0, which is exact.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 
 use super::lock;
+use super::pace::Role;
 use crate::telemetry::metrics::StreamMetrics;
 
 /// One reader's distance from the tip.
@@ -37,15 +38,33 @@ pub(super) struct Meter {
     metrics: StreamMetrics,
     /// By shard and reader: a shard is as far behind as its slowest reader.
     behind: Mutex<BTreeMap<(Arc<str>, u64), Behind>>,
+    /// Readers that have a subscription.
+    subscribed: Mutex<BTreeSet<u64>>,
 }
 
 impl Meter {
     pub(super) fn new(source: &Arc<str>) -> Meter {
-        Meter { metrics: StreamMetrics::new(source), behind: Mutex::default() }
+        Meter { metrics: StreamMetrics::new(source), behind: Mutex::default(), subscribed: Mutex::default() }
     }
 
     pub(super) fn throttled(&self) {
         self.metrics.throttled.increment(1);
+    }
+
+    /// A GetRecords call brought so many bytes.
+    pub(super) fn called(&self, role: Role, bytes: usize) {
+        let metrics = match role {
+            Role::Tip => &self.metrics.tip_bytes,
+            Role::CatchUp => &self.metrics.catch_up_bytes,
+        };
+        metrics.increment(bytes as u64);
+    }
+
+    /// Whether a reader has a subscription.
+    pub(super) fn subscribed(&self, reader: u64, has: bool) {
+        let mut all = lock(&self.subscribed);
+        if has { all.insert(reader) } else { all.remove(&reader) };
+        self.metrics.subscriptions.set(all.len() as f64);
     }
 
     /// A reader's place; `None`: it is gone.

@@ -6,7 +6,7 @@
 use std::collections::VecDeque;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -16,6 +16,8 @@ use aws_sdk_kinesis::types::StreamStatus;
 use tokio::time::Instant;
 
 use super::api::{Api, Shard, Summary};
+use super::fan_out::{FanOut, Refusal};
+use super::lines::STALLED;
 use super::meter::Meter;
 use super::reader::ShardReader;
 use super::shards::{Change, Shards};
@@ -59,6 +61,14 @@ impl KinesisSource {
         let summary = probe::describe(&api).await.map_err(SourceError::Fatal)?;
         let listing = api.list().await.map_err(|error| SourceError::Fatal(error.to_string()))?;
         probe::prove_reading(&api, &listing).await.map_err(SourceError::Fatal)?;
+        let fan_out = config.consumer.as_ref().map(|consumer| FanOut::new(&consumer.enhanced_fan_out));
+        if let Some(fan_out) = &fan_out {
+            match fan_out.enrol(&api, &summary.arn).await {
+                Ok(()) => {}
+                Err(Refusal::Later(reason)) => fan_out.say(&reason),
+                Err(Refusal::Never(reason)) => return Err(SourceError::Fatal(reason)),
+            }
+        }
         let source = name.into();
         let stream = Arc::new_cyclic(|own| Stream {
             own: Weak::clone(own),
@@ -70,6 +80,8 @@ impl KinesisSource {
             stale: AtomicBool::new(false),
             wake: Default::default(),
             meter: Meter::new(&source),
+            fan_out,
+            open: AtomicUsize::new(0),
             readers: AtomicU64::new(0),
             source,
         });
@@ -97,7 +109,13 @@ impl KinesisSource {
     }
 
     fn listed(&mut self, summary: &Summary, listing: Vec<Shard>) {
-        *lock(&self.stream.seen) = Seen::of(summary);
+        let before = std::mem::replace(&mut *lock(&self.stream.seen), Seen::of(summary));
+        if let Some(fan_out) = &self.stream.fan_out
+            && before.created != summary.created
+        {
+            // The consumers of a stream go with it.
+            fan_out.forget();
+        }
         for change in self.shards.listed(&summary.created, listing) {
             let event = match change {
                 Change::Gone { created, shard } => ShardEvent::Gone(self.stream.shard_id(&created, &shard)),
@@ -127,11 +145,17 @@ impl KinesisSource {
         !ended.is_empty()
     }
 
-    /// Waits until a listing is due, or a shard has ended whose children are not known.
+    /// Waits until a listing is due, or a shard has ended whose children are not known. Meanwhile subscriptions that
+    /// nobody takes from are given up.
     async fn wait(&mut self) {
         loop {
             tokio::select! {
                 () = tokio::time::sleep_until(self.due) => return,
+                () = tokio::time::sleep(STALLED / 4), if self.stream.fan_out.is_some() => {
+                    if let Some(fan_out) = &self.stream.fan_out {
+                        fan_out.lines.sweep(Instant::now());
+                    }
+                }
                 () = self.stream.wake.notified(), if self.searching.is_none() => {
                     if self.stream.stale.swap(false, Ordering::Relaxed) || self.children_are_missing() {
                         return;
