@@ -5,8 +5,12 @@
 
 #[path = "kinesis/bench.rs"]
 mod bench;
+#[path = "kinesis/fan_out.rs"]
+mod fan_out;
 #[path = "kinesis/faults.rs"]
 mod faults;
+#[path = "kinesis/model.rs"]
+mod model;
 #[path = "kinesis/pipeline.rs"]
 mod pipeline;
 #[path = "kinesis/proxy.rs"]

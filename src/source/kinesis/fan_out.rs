@@ -42,17 +42,6 @@ enum Consumer {
     Off(Instant),
 }
 
-/// What a reader may do.
-#[derive(Clone, Debug)]
-pub(super) enum Way {
-    /// Subscribe with this consumer.
-    Subscribe(Arc<str>),
-    /// Find the consumer first.
-    Enrol,
-    /// Poll.
-    Poll,
-}
-
 /// See the module.
 pub(super) struct FanOut {
     name: Arc<str>,
@@ -72,31 +61,32 @@ impl FanOut {
         }
     }
 
-    /// What a reader may do now. One that is told to enrol is the only one until it has said how that went.
-    pub(super) fn way(&self, now: Instant) -> Way {
-        let mut consumer = lock(&self.consumer);
-        match &*consumer {
-            Consumer::Ready(arn) => Way::Subscribe(Arc::clone(arn)),
-            Consumer::Off(until) if *until > now => Way::Poll,
-            Consumer::Off(_) => {
-                *consumer = Consumer::Off(now + BECOMES_ACTIVE);
-                Way::Enrol
-            }
+    /// The consumer to subscribe with; `None`: poll.
+    pub(super) fn consumer(&self) -> Option<Arc<str>> {
+        match &*lock(&self.consumer) {
+            Consumer::Ready(arn) => Some(Arc::clone(arn)),
+            Consumer::Off(_) => None,
         }
     }
 
-    /// Finds the consumer of `stream`, or registers it.
+    /// Whether the consumer is to be looked for.
+    pub(super) fn is_due(&self, now: Instant) -> bool {
+        matches!(&*lock(&self.consumer), Consumer::Off(until) if *until <= now)
+    }
+
+    /// Finds the consumer of `stream`, or registers it; says so if that cannot be.
     pub(super) async fn enrol(&self, api: &Api, stream: &str) -> Result<(), Refusal> {
-        let found = enrol(api, stream, &self.name).await;
-        let state = match &found {
+        match enrol(api, stream, &self.name).await {
             Ok(arn) => {
                 tracing::info!(stream, consumer = %arn, "enhanced fan-out");
-                Consumer::Ready(Arc::clone(arn))
+                *lock(&self.consumer) = Consumer::Ready(arn);
+                Ok(())
             }
-            Err(_) => Consumer::Off(Instant::now() + OFF),
-        };
-        *lock(&self.consumer) = state;
-        found.map(drop)
+            Err(refusal) => {
+                self.off(&refusal.to_string());
+                Err(refusal)
+            }
+        }
     }
 
     /// The consumer is gone, or belongs to a stream that is: it is looked for again.

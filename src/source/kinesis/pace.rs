@@ -155,7 +155,8 @@ impl Default for Pace {
             next_call: None,
             next_iterator: None,
             tip_rests: None,
-            calls: Bucket::new(CATCH_UP_CALLS, 1.0),
+            // Two saved up: turns come in fifths of a second, calls in halves.
+            calls: Bucket::new(CATCH_UP_CALLS, 2.0),
             spare: Bucket::new(BYTES_PER_SECOND, BYTES_PER_SECOND),
             share: Bucket::new(BYTES_PER_SECOND * CATCH_UP_SHARE, QUANTUM),
             seat: None,
@@ -221,7 +222,8 @@ impl Pace {
 
     fn catch_up(&mut self, reader: u64, now: Instant) -> Turn {
         if self.tip_is_at_work(now) && self.calls.level(now) < 1.0 {
-            return Turn::At(self.calls.has(1.0, now));
+            // No later than the next call might be: the tip may have nothing to ask by then.
+            return Turn::At(self.calls.has(1.0, now).min(now + CALL_GAP));
         }
         if self.someone_waits_longer(reader, now) {
             return Turn::At(now + CALL_GAP);

@@ -24,7 +24,6 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::api::Begin;
 use super::cursor::Cursor;
-use super::fan_out::{Refusal, Way};
 use super::lines::{Events, Line, Over};
 use super::lost::{Fault, RECREATED, Standing};
 use super::meter::Behind;
@@ -44,8 +43,6 @@ pub(super) enum Step {
     Iterator,
     /// Get records with this iterator.
     Records(String),
-    /// Find the consumer for subscriptions.
-    Enrol,
     /// Subscribe with this consumer.
     Subscribe(Arc<str>),
     /// Take events.
@@ -59,7 +56,6 @@ pub(super) enum Step {
 pub(super) enum Answer {
     Iterator(Result<String, AwsError>),
     Records(Box<Result<GetRecordsOutput, AwsError>>),
-    Enrolled(Result<(), Refusal>),
     Subscribed(Result<(Events, Arc<Client>), AwsError>),
     Event(Result<SubscribeToShardEvent, Over>),
     Examined(Fault, Result<Standing, String>),
@@ -141,15 +137,11 @@ impl ShardReader {
         if !matches!(self.step, Step::Iterator | Step::Records(_)) || self.astray || now < self.subscribe_from {
             return;
         }
-        let mut pace = lock(&self.pace);
-        if !pace.sit(self.number, now) {
+        let Some(consumer) = fan_out.consumer() else { return };
+        if !lock(&self.pace).sit(self.number, now) {
             return;
         }
-        match fan_out.way(now) {
-            Way::Subscribe(consumer) => self.step = Step::Subscribe(consumer),
-            Way::Enrol => self.step = Step::Enrol,
-            Way::Poll => pace.rise(self.number),
-        }
+        self.step = Step::Subscribe(consumer);
     }
 
     /// Waits for the pause to end, and for the reader's turn. `false`: not before `patience` ended.
@@ -184,7 +176,7 @@ impl ShardReader {
                 pace.subscribes(now);
                 Turn::Now(None)
             }
-            Step::Enrol | Step::Events | Step::Examine(_) | Step::End => Turn::Now(None),
+            Step::Events | Step::Examine(_) | Step::End => Turn::Now(None),
         }
     }
 
@@ -199,7 +191,6 @@ impl ShardReader {
                 let limit = self.limit;
                 Some(Box::pin(async move { get_records(&stream, &iterator, limit).await }))
             }
-            Step::Enrol => Some(Box::pin(async move { enrol(&stream).await })),
             Step::Subscribe(consumer) => {
                 let begin = self.cursor.resume();
                 Some(Box::pin(async move { subscribe(&stream, &consumer, &shard, begin).await }))
@@ -219,7 +210,6 @@ impl ShardReader {
                 Ok(answer) => return self.took_records(answer),
                 Err(error) => return self.no_records(error),
             },
-            Answer::Enrolled(outcome) => self.enrolled(outcome),
             Answer::Subscribed(Ok((events, client))) => self.subscribed(events, client),
             Answer::Subscribed(Err(error)) => self.no_subscription(error),
             Answer::Event(Ok(event)) => return self.took_event(event),
@@ -238,11 +228,6 @@ async fn get_records(stream: &Stream, iterator: &str, limit: i32) -> Answer {
 /// The one place where an event is taken from a subscription. `None`: none has come yet.
 async fn take_event(line: &mut Line, patience: Instant) -> Option<Answer> {
     timeout_at(patience, line.next()).await.ok().map(Answer::Event)
-}
-
-async fn enrol(stream: &Stream) -> Answer {
-    let Some(fan_out) = &stream.fan_out else { return Answer::Enrolled(Ok(())) };
-    Answer::Enrolled(fan_out.enrol(&stream.api, &stream.arn).await)
 }
 
 async fn subscribe(stream: &Stream, consumer: &str, shard: &ShardId, begin: Begin) -> Answer {

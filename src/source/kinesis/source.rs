@@ -33,6 +33,9 @@ const PERIOD: Duration = Duration::from_secs(30);
 
 type Listing = Result<(Summary, Vec<Shard>), String>;
 
+/// The search for a consumer. It takes as long as AWS takes to make one; readers poll meanwhile.
+type Enrolling = Pin<Box<dyn Future<Output = ()> + Send>>;
+
 /// See the module.
 pub struct KinesisSource {
     stream: Arc<Stream>,
@@ -42,7 +45,8 @@ pub struct KinesisSource {
     news: VecDeque<ShardEvent>,
     /// The listing under way.
     listing: Option<Pin<Box<dyn Future<Output = Listing> + Send>>>,
-    /// When the next one is due.
+    enrolling: Option<Enrolling>,
+    /// When the next listing is due.
     due: Instant,
     /// Pauses while children are looked for that must be there.
     searching: Option<Backoff>,
@@ -64,8 +68,8 @@ impl KinesisSource {
         let fan_out = config.consumer.as_ref().map(|consumer| FanOut::new(&consumer.enhanced_fan_out));
         if let Some(fan_out) = &fan_out {
             match fan_out.enrol(&api, &summary.arn).await {
-                Ok(()) => {}
-                Err(Refusal::Later(reason)) => fan_out.say(&reason),
+                // What keeps it from working is said, and it is tried again.
+                Ok(()) | Err(Refusal::Later(_)) => {}
                 Err(Refusal::Never(reason)) => return Err(SourceError::Fatal(reason)),
             }
         }
@@ -100,6 +104,7 @@ impl KinesisSource {
             shards: Shards::default(),
             news: VecDeque::new(),
             listing: None,
+            enrolling: None,
             due: Instant::now(),
             searching: None,
             jitter,
@@ -146,16 +151,12 @@ impl KinesisSource {
     }
 
     /// Waits until a listing is due, or a shard has ended whose children are not known. Meanwhile subscriptions that
-    /// nobody takes from are given up.
+    /// nobody takes from are given up, and a lost consumer is looked for.
     async fn wait(&mut self) {
         loop {
             tokio::select! {
                 () = tokio::time::sleep_until(self.due) => return,
-                () = tokio::time::sleep(STALLED / 4), if self.stream.fan_out.is_some() => {
-                    if let Some(fan_out) = &self.stream.fan_out {
-                        fan_out.lines.sweep(Instant::now());
-                    }
-                }
+                () = tend(&self.stream, &mut self.enrolling) => {}
                 () = self.stream.wake.notified(), if self.searching.is_none() => {
                     if self.stream.stale.swap(false, Ordering::Relaxed) || self.children_are_missing() {
                         return;
@@ -163,6 +164,27 @@ impl KinesisSource {
                 }
             }
         }
+    }
+}
+
+/// Looks after enhanced fan-out: returns when there may be something to do again.
+async fn tend(stream: &Arc<Stream>, enrolling: &mut Option<Enrolling>) {
+    let Some(fan_out) = &stream.fan_out else { return std::future::pending().await };
+    if let Some(under_way) = enrolling {
+        under_way.await;
+        *enrolling = None;
+    }
+    tokio::time::sleep(STALLED / 4).await;
+    let now = Instant::now();
+    fan_out.lines.sweep(now);
+    if fan_out.is_due(now) {
+        let stream = Arc::clone(stream);
+        *enrolling = Some(Box::pin(async move {
+            if let Some(fan_out) = &stream.fan_out {
+                // It has said what kept it from that.
+                let _ = fan_out.enrol(&stream.api, &stream.arn).await;
+            }
+        }));
     }
 }
 

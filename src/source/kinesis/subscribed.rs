@@ -12,7 +12,7 @@ use aws_sdk_kinesis::Client;
 use aws_sdk_kinesis::types::SubscribeToShardEvent;
 use tokio::time::Instant;
 
-use super::fan_out::{OFF, Refusal, is_unknown};
+use super::fan_out::{OFF, is_unknown};
 use super::lines::{Events, Over};
 use super::lock;
 use super::lost::Fault;
@@ -33,14 +33,6 @@ impl ShardReader {
         lock(&self.pace).rise(self.number);
         let pause = self.resubscribe.next_within(OFF);
         self.subscribe_from = Instant::now() + pause.max(least);
-    }
-
-    pub(super) fn enrolled(&mut self, outcome: Result<(), Refusal>) {
-        self.step = Step::Iterator;
-        lock(&self.pace).rise(self.number);
-        if let (Err(Refusal::Later(reason) | Refusal::Never(reason)), Some(fan_out)) = (outcome, &self.stream.fan_out) {
-            fan_out.off(&reason);
-        }
     }
 
     pub(super) fn subscribed(&mut self, events: Events, client: Arc<Client>) {
