@@ -48,12 +48,17 @@ async fn add_kinesis(sources: &mut Vec<(String, Make)>) -> Kept {
     let mut kept = Vec::new();
     for bench in [bench::ferro().await, bench::local().await] {
         let bench = std::sync::Arc::new(bench);
-        let (own, stream) = (std::sync::Arc::clone(&bench), closed::stream(&bench).await);
-        let make = move || -> Made {
-            let (bench, stream) = (std::sync::Arc::clone(&own), stream.clone());
-            Box::pin(async move { Box::new(closed::Closed::open(&bench, &stream).await) as Box<dyn Source> })
-        };
-        sources.push((bench.name.into(), Box::new(make)));
+        let stream = closed::stream(&bench).await;
+        for fan_out in [false, true] {
+            let (own, stream) = (std::sync::Arc::clone(&bench), stream.clone());
+            let make = move || -> Made {
+                let (bench, stream) = (std::sync::Arc::clone(&own), stream.clone());
+                let config = if fan_out { bench::fan_out(&stream) } else { bench::config(&stream) };
+                Box::pin(async move { Box::new(closed::Closed::open(&bench, &config).await) as Box<dyn Source> })
+            };
+            let how = if fan_out { "by fan-out" } else { "polled" };
+            sources.push((format!("{} {how}", bench.name), Box::new(make)));
+        }
         kept.push(bench);
     }
     kept

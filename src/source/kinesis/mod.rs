@@ -88,6 +88,8 @@ struct Stream {
     paces: Mutex<HashMap<Arc<str>, Weak<ShardPace>>>,
     /// Shards that were read to their end since the last listing: their children are looked for at once.
     ended: Mutex<BTreeSet<Arc<str>>>,
+    /// Shards that the last listing had as closed: what comes of them has an end.
+    closed: Mutex<BTreeSet<Arc<str>>>,
     /// What is known of the stream is out of date: it is listed anew at once.
     stale: AtomicBool,
     /// A shard has ended, or `stale` was set.
@@ -154,6 +156,10 @@ impl Stream {
     fn is_stale(&self) {
         self.stale.store(true, Ordering::Relaxed);
         self.wake.notify_one();
+    }
+
+    fn is_closed(&self, shard: &Arc<str>) -> bool {
+        lock(&self.closed).contains(shard)
     }
 
     /// A shard was read to its end.

@@ -81,6 +81,7 @@ impl KinesisSource {
             seen: Seen::of(&summary).into(),
             paces: Default::default(),
             ended: Default::default(),
+            closed: Default::default(),
             stale: AtomicBool::new(false),
             wake: Default::default(),
             meter: Meter::new(&source),
@@ -121,6 +122,8 @@ impl KinesisSource {
             // The consumers of a stream go with it.
             fan_out.forget();
         }
+        let closed = listing.iter().filter(|shard| shard.closed).map(|shard| Arc::clone(&shard.id));
+        *lock(&self.stream.closed) = closed.collect();
         for change in self.shards.listed(&summary.created, listing) {
             let event = match change {
                 Change::Gone { created, shard } => ShardEvent::Gone(self.stream.shard_id(&created, &shard)),

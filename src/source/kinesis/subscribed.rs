@@ -29,6 +29,7 @@ impl ShardReader {
     /// Polls, and tries to subscribe again after a pause of at least `least`.
     fn poll_for_now(&mut self, least: Duration) {
         self.line = None;
+        self.stream.meter.subscribed(self.number, false);
         self.step = Step::Iterator;
         lock(&self.pace).rise(self.number);
         let pause = self.resubscribe.next_within(OFF);
@@ -100,11 +101,15 @@ impl ShardReader {
         // with records yet to come.
         let children = event.child_shards.is_some_and(|children| !children.is_empty());
         let ends = children && (continuation.is_none() || taken.answered == 0);
+        let quiet = taken.answered == 0 && event.millis_behind_latest <= 0;
         if taken.answered > 0 || taken.expired.is_some() {
             self.hand_out(taken);
         }
         if ends {
             self.shard_has_ended();
+        } else if quiet && self.stream.is_closed(&self.shard.shard) {
+            // It has an end, and this subscription does not say that it is reached: GetRecords does.
+            self.poll_for_now(OFF);
         }
         Ok(())
     }
