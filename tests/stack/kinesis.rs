@@ -49,6 +49,7 @@ impl KinesisLocal {
                 "SPLIT_SHARD_DURATION=20ms".into(),
                 "MERGE_SHARDS_DURATION=20ms".into(),
                 "UPDATE_SHARD_COUNT_DURATION=20ms".into(),
+                "REGISTER_STREAM_CONSUMER_DURATION=20ms".into(),
                 "LOG_LEVEL=WARN".into(),
             ];
             let program = ["node".into(), package.join("main.js").into()];

@@ -19,7 +19,7 @@ use crate::aws::{AwsError, Class};
 const BECOMES_ACTIVE: Duration = Duration::from_secs(60);
 
 /// Between two looks at a consumer that is not active yet.
-const LOOK_AGAIN: Duration = Duration::from_millis(500);
+const LOOK_AGAIN: Duration = Duration::from_millis(250);
 
 /// After this long it is tried again where it could not be used.
 pub(super) const OFF: Duration = Duration::from_secs(5 * 60);

@@ -5,10 +5,19 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 use super::lock;
 use super::pace::Role;
 use crate::telemetry::metrics::StreamMetrics;
+
+/// As long as there are no more readers than this, their sum is told after each answer.
+const FEW: usize = 64;
+
+/// Of more readers it is told this often.
+const TELL_AGAIN: Duration = Duration::from_secs(1);
 
 /// One reader's distance from the tip.
 #[derive(Clone, Copy, PartialEq, Debug, Default)]
@@ -38,13 +47,15 @@ pub(super) struct Meter {
     metrics: StreamMetrics,
     /// By shard and reader: a shard is as far behind as its slowest reader.
     behind: Mutex<BTreeMap<(Arc<str>, u64), Behind>>,
+    /// When the sum of it was told last.
+    told: Mutex<Option<Instant>>,
     /// Readers that have a subscription.
     subscribed: Mutex<BTreeSet<u64>>,
 }
 
 impl Meter {
     pub(super) fn new(source: &Arc<str>) -> Meter {
-        Meter { metrics: StreamMetrics::new(source), behind: Mutex::default(), subscribed: Mutex::default() }
+        Meter { metrics: StreamMetrics::new(source), behind: Mutex::default(), told: Mutex::default(), subscribed: Mutex::default() }
     }
 
     pub(super) fn throttled(&self) {
@@ -74,6 +85,13 @@ impl Meter {
             Some(behind) => drop(all.insert((Arc::clone(shard), reader), behind)),
             None => drop(all.remove(&(Arc::clone(shard), reader))),
         }
+        // Looking at all of 1,000 shards after each answer would cost more than reading them.
+        let mut told = lock(&self.told);
+        let now = Instant::now();
+        if all.len() > FEW && told.is_some_and(|told| now < told + TELL_AGAIN) {
+            return;
+        }
+        *told = Some(now);
         let total = total(&all);
         self.metrics.behind_seconds.set(total.seconds);
         self.metrics.behind_records.set(total.records.round());
