@@ -15,6 +15,8 @@ mod model;
 mod pipeline;
 #[path = "kinesis/proxy.rs"]
 mod proxy;
+#[path = "kinesis/served.rs"]
+mod served;
 #[path = "kinesis/shards.rs"]
 mod shards;
 #[path = "kinesis/simulate.rs"]

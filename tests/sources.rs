@@ -137,8 +137,7 @@ async fn two_readers_of_one_shard_do_not_disturb_each_other() {
                 let more = async |reads: bool, reader: &mut dyn Reader| {
                     if reads { next_records(reader).await } else { None }
                 };
-                let (one, two) =
-                    tokio::join!(more(first_reads, first.as_mut()), more(second_reads, second.as_mut()));
+                let (one, two) = tokio::join!(more(first_reads, first.as_mut()), more(second_reads, second.as_mut()));
                 (first_reads, second_reads) = (one.is_some(), two.is_some());
                 ones.extend(one.into_iter().flatten());
                 twos.extend(two.into_iter().flatten());

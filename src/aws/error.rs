@@ -82,7 +82,11 @@ impl AwsError {
         let why = [code.unwrap_or_default(), &shown].into_iter().filter(|part| !part.is_empty());
         let why = why.collect::<Vec<_>>().join(": ");
         let remedy = remedy(class, operation, place);
-        AwsError { class, code: code.map(str::to_owned), text: format!("{operation} on {place} broke off: {why}; {remedy}") }
+        AwsError {
+            class,
+            code: code.map(str::to_owned),
+            text: format!("{operation} on {place} broke off: {why}; {remedy}"),
+        }
     }
 }
 

@@ -8,7 +8,8 @@ use tunnelog::source::kinesis::{KinesisSource, open, probe_with};
 use tunnelog::source::{Feed, Position, Reader, ShardEvent, ShardId, Source as _, SourceError, StartAt};
 
 use super::bench::{Brought, announced, read};
-use super::model::{Fate, Model, name};
+use super::model::{Model, name};
+use super::served::Fate;
 
 /// What the service allows between two subscriptions, and what a subscription lives.
 const TOO_SOON: Duration = Duration::from_secs(5);

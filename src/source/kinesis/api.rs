@@ -221,10 +221,10 @@ impl Api {
         let position = StartingPosition::builder();
         let position = match begin {
             Begin::Oldest => position.r#type(ShardIteratorType::TrimHorizon),
-            Begin::AtTime(time) => position.r#type(ShardIteratorType::AtTimestamp).timestamp(DateTime::from_millis(time)),
-            Begin::At(at) => {
-                position.r#type(ShardIteratorType::AtSequenceNumber).sequence_number(at.to_string())
+            Begin::AtTime(time) => {
+                position.r#type(ShardIteratorType::AtTimestamp).timestamp(DateTime::from_millis(time))
             }
+            Begin::At(at) => position.r#type(ShardIteratorType::AtSequenceNumber).sequence_number(at.to_string()),
         };
         // It has a type: the builder cannot refuse it.
         let position = position.build().ok();

@@ -24,6 +24,9 @@ const LOOK_AGAIN: Duration = Duration::from_millis(250);
 /// After this long it is tried again where it could not be used.
 pub(super) const OFF: Duration = Duration::from_secs(5 * 60);
 
+/// It works again when nothing was said against it for this long.
+const SETTLED: Duration = Duration::from_secs(30);
+
 /// Why a consumer cannot be used.
 #[derive(Debug)]
 pub(super) enum Refusal {
@@ -42,12 +45,18 @@ enum Consumer {
     Off(Instant),
 }
 
+#[derive(Debug)]
+struct Said {
+    warned: Instant,
+    last: Instant,
+}
+
 /// See the module.
 pub(super) struct FanOut {
     name: Arc<str>,
     consumer: Mutex<Consumer>,
-    /// What was said last of what keeps it from working.
-    said: Mutex<Option<String>>,
+    /// When it was said that something keeps it from working.
+    said: Mutex<Option<Said>>,
     pub lines: Lines,
 }
 
@@ -100,20 +109,25 @@ impl FanOut {
         self.say(reason);
     }
 
-    /// Says once why the stream is polled, until it is no longer.
+    /// Says why the stream is polled, once in a while: every shard has the same reason, and it may come and go.
     pub(super) fn say(&self, reason: &str) {
-        if lock(&self.said).replace(reason.to_owned()).is_none() {
+        let (mut said, now) = (lock(&self.said), Instant::now());
+        let warned = said.as_ref().map(|said| said.warned).filter(|warned| now < *warned + OFF);
+        if warned.is_none() {
             tracing::warn!(
                 consumer = %self.name,
                 reason,
-                "enhanced fan-out cannot be used: the stream is polled, which costs some hundred milliseconds and loses nothing"
+                "enhanced fan-out cannot be used: the stream is polled, which costs some hundred milliseconds and loses \
+                 nothing"
             );
         }
+        *said = Some(Said { warned: warned.unwrap_or(now), last: now });
     }
 
-    /// It works.
+    /// It works. Two processes that take a consumer from each other believe that again and again.
     pub(super) fn works(&self) {
-        if lock(&self.said).take().is_some() {
+        let mut said = lock(&self.said);
+        if said.take_if(|said| Instant::now() >= said.last + SETTLED).is_some() {
             tracing::info!(consumer = %self.name, "enhanced fan-out is used again");
         }
     }
@@ -155,7 +169,10 @@ async fn enrol(api: &Api, stream: &str, name: &str) -> Result<Arc<str>, Refusal>
         }
         if Instant::now() >= until {
             let state = if registered { "not active yet" } else { "being deleted" };
-            return Err(Refusal::Later(format!("consumer `{name}` of {} is {state} after {BECOMES_ACTIVE:?}", api.place())));
+            return Err(Refusal::Later(format!(
+                "consumer `{name}` of {} is {state} after {BECOMES_ACTIVE:?}",
+                api.place()
+            )));
         }
         tokio::time::sleep(LOOK_AGAIN).await;
     }

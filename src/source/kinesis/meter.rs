@@ -55,7 +55,12 @@ pub(super) struct Meter {
 
 impl Meter {
     pub(super) fn new(source: &Arc<str>) -> Meter {
-        Meter { metrics: StreamMetrics::new(source), behind: Mutex::default(), told: Mutex::default(), subscribed: Mutex::default() }
+        Meter {
+            metrics: StreamMetrics::new(source),
+            behind: Mutex::default(),
+            told: Mutex::default(),
+            subscribed: Mutex::default(),
+        }
     }
 
     pub(super) fn throttled(&self) {
@@ -74,7 +79,11 @@ impl Meter {
     /// Whether a reader has a subscription.
     pub(super) fn subscribed(&self, reader: u64, has: bool) {
         let mut all = lock(&self.subscribed);
-        if has { all.insert(reader) } else { all.remove(&reader) };
+        if has {
+            all.insert(reader)
+        } else {
+            all.remove(&reader)
+        };
         self.metrics.subscriptions.set(all.len() as f64);
     }
 

@@ -68,7 +68,8 @@ fn check(readers: &[(u64, usize, u64)], expect: &[(std::ops::RangeInclusive<f64>
     let start = Instant::now();
     let mut pace = shard(&readers.iter().map(|reader| reader.0).collect::<Vec<_>>());
     let numbered = readers.iter().enumerate();
-    let mut asks: Vec<Asks> = numbered.map(|(number, (_, answer, idle))| Asks::new(number as u64, *answer, *idle, start)).collect();
+    let mut asks: Vec<Asks> =
+        numbered.map(|(number, (_, answer, idle))| Asks::new(number as u64, *answer, *idle, start)).collect();
     run(&mut pace, &mut asks, start, 100);
     for (reader, (calls, kilobytes)) in asks.iter().zip(expect) {
         let found = (reader.calls as f64 / 100.0, reader.bytes as f64 / 100_000.0);
@@ -196,5 +197,10 @@ async fn a_tip_on_fan_out_leaves_all_calls_and_bytes() {
     assert!(pace.sit(0, start));
     let mut left = [Asks::new(1, 400_000, 0, start)];
     run(&mut pace, &mut left, start, 100);
-    assert!((490..=500).contains(&left[0].calls) && left[0].bytes >= 190_000_000, "{} {}", left[0].calls, left[0].bytes);
+    assert!(
+        (490..=500).contains(&left[0].calls) && left[0].bytes >= 190_000_000,
+        "{} {}",
+        left[0].calls,
+        left[0].bytes
+    );
 }

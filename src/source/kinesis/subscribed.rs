@@ -25,6 +25,9 @@ use crate::source::{Position, SourceError};
 /// Refusals in a row that are said: the first ones may be an earlier subscription of ours that has not ended yet.
 const REFUSALS: u32 = 4;
 
+/// Somebody else is subscribed with this consumer, or we were a moment ago.
+const IN_USE: &str = "ResourceInUseException";
+
 impl ShardReader {
     /// Polls, and tries to subscribe again after a pause of at least `least`.
     fn poll_for_now(&mut self, least: Duration) {
@@ -59,7 +62,7 @@ impl ShardReader {
             Class::Throttled | Class::Unavailable | Class::Credentials | Class::Kms => {}
         }
         if self.refused.is_multiple_of(REFUSALS) {
-            let hint = if error.code.as_deref() == Some("ResourceInUseException") {
+            let hint = if error.code.as_deref() == Some(IN_USE) {
                 "; if another process reads with this consumer, give each one a name of its own"
             } else {
                 ""
@@ -122,7 +125,9 @@ impl ShardReader {
         match over {
             // The next step is another subscription if it may be; `refused` is about calls, not about streams.
             Over::Old => {}
-            Over::Silent => tracing::warn!(shard = %self.shard, "a subscription brought nothing for 35 s: it is made anew"),
+            Over::Silent => {
+                tracing::warn!(shard = %self.shard, "a subscription brought nothing for 35 s: it is made anew")
+            }
             Over::Stalled => {
                 // What was there may have expired meanwhile: it is looked for.
                 self.cursor.continues_at(None);
@@ -131,7 +136,13 @@ impl ShardReader {
             Over::Failed(error) => match error.class {
                 Class::Missing => self.examine_consumer(&error),
                 Class::Unavailable => tracing::debug!(shard = %self.shard, %error, "a subscription broke off"),
-                _ => self.no_subscription(error),
+                _ => {
+                    if error.code.as_deref() == Some(IN_USE) {
+                        // We never subscribe twice at a time: somebody else has taken the consumer.
+                        self.refused = REFUSALS - 1;
+                    }
+                    self.no_subscription(error);
+                }
             },
         }
     }
