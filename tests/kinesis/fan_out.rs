@@ -156,13 +156,11 @@ async fn while_the_consumer_is_in_use_elsewhere_the_shard_is_polled() {
     let (source, shards) = model.opened().await;
     model.state().always.insert("SubscribeToShard".into(), "ResourceInUseException");
     let mut reader = reader(&source, &shards[0], StartAt::TrimHorizon).await;
-    let mut next = 1;
-    for _ in 0..30 {
+    for next in 1..31 {
         model.put(0, next..next + 1);
         let start = Instant::now();
         assert_eq!(numbers(&read(reader.as_mut(), 1).await), [next]);
         assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
-        next += 1;
     }
     let (tries, from) = (assert_apart(&model), Instant::now());
     model.state().always.clear();

@@ -21,6 +21,7 @@ use aws_smithy_types::body::SdkBody;
 use base64::Engine as _;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
+use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 use tunnelog::config::types::{Consumer, Kinesis};
 use tunnelog::source::ShardId;
@@ -74,6 +75,7 @@ pub(crate) struct State {
     under_way: BTreeMap<String, (usize, usize)>,
     /// Events handed to subscriptions.
     pub(crate) events: usize,
+    subscriptions: JoinSet<Option<()>>,
     /// Shards that listings leave out.
     pub(crate) unlisted: Vec<String>,
 }
@@ -166,7 +168,8 @@ impl Model {
     pub(crate) async fn opened_as(&self, config: &Kinesis) -> (KinesisSource, Vec<ShardId>) {
         let mut source = open("main", config, &self.sdk()).await.unwrap();
         let mut ids = Vec::new();
-        for _ in 0..self.state().shards.len() {
+        let shards = self.state().shards.len();
+        for _ in 0..shards {
             ids.push(announced(&mut source).await.0);
         }
         (source, ids)
@@ -234,7 +237,7 @@ impl Model {
         // One event under way, as a small window would have it.
         let (sender, receiver) = mpsc::channel(1);
         let served = Served { model: self.clone(), shard, subscription, from, fate };
-        tokio::spawn(async move { served.serve(sender).await });
+        state.subscriptions.spawn(async move { served.serve(sender).await });
         Ok(SdkBody::from_body_1_x(Frames(receiver)))
     }
 }
