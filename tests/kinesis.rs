@@ -5,12 +5,20 @@
 
 #[path = "kinesis/bench.rs"]
 mod bench;
+#[path = "kinesis/fan_out.rs"]
+mod fan_out;
 #[path = "kinesis/faults.rs"]
 mod faults;
+#[path = "kinesis/model.rs"]
+mod model;
 #[path = "kinesis/pipeline.rs"]
 mod pipeline;
 #[path = "kinesis/proxy.rs"]
 mod proxy;
+#[path = "kinesis/served.rs"]
+mod served;
+#[path = "kinesis/shards.rs"]
+mod shards;
 #[path = "kinesis/simulate.rs"]
 mod simulate;
 #[path = "stack/mod.rs"]

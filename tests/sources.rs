@@ -27,7 +27,7 @@ use support::parts::{encode, expected, next_records, read_shard, shards_of, with
 use tunnelog::config::types::Identity;
 use tunnelog::source::replay::ReplaySource;
 use tunnelog::source::simulate::SimulateSource;
-use tunnelog::source::{Position, Record, Source, SourceError, StartAt};
+use tunnelog::source::{Position, Reader, Record, Source, SourceError, StartAt};
 
 /// Makes the same source again, as a restart does.
 type Make = Box<dyn Fn() -> Made>;
@@ -48,12 +48,17 @@ async fn add_kinesis(sources: &mut Vec<(String, Make)>) -> Kept {
     let mut kept = Vec::new();
     for bench in [bench::ferro().await, bench::local().await] {
         let bench = std::sync::Arc::new(bench);
-        let (own, stream) = (std::sync::Arc::clone(&bench), closed::stream(&bench).await);
-        let make = move || -> Made {
-            let (bench, stream) = (std::sync::Arc::clone(&own), stream.clone());
-            Box::pin(async move { Box::new(closed::Closed::open(&bench, &stream).await) as Box<dyn Source> })
-        };
-        sources.push((bench.name.into(), Box::new(make)));
+        let stream = closed::stream(&bench).await;
+        for fan_out in [false, true] {
+            let (own, stream) = (std::sync::Arc::clone(&bench), stream.clone());
+            let make = move || -> Made {
+                let (bench, stream) = (std::sync::Arc::clone(&own), stream.clone());
+                let config = if fan_out { bench::fan_out(&stream) } else { bench::config(&stream) };
+                Box::pin(async move { Box::new(closed::Closed::open(&bench, &config).await) as Box<dyn Source> })
+            };
+            let how = if fan_out { "by fan-out" } else { "polled" };
+            sources.push((format!("{} {how}", bench.name), Box::new(make)));
+        }
         kept.push(bench);
     }
     kept
@@ -126,12 +131,16 @@ async fn two_readers_of_one_shard_do_not_disturb_each_other() {
             let mut first = reopen.open(&shard, StartAt::TrimHorizon).await.unwrap();
             let mut second = reopen.open(&shard, StartAt::TrimHorizon).await.unwrap();
             let (mut ones, mut twos) = (Vec::new(), Vec::new());
-            loop {
-                let (one, two) = tokio::join!(next_records(first.as_mut()), next_records(second.as_mut()));
-                assert_eq!(one.is_some(), two.is_some(), "{name}: {shard} ends for both");
-                let (Some(one), Some(two)) = (one, two) else { break };
-                ones.extend(one);
-                twos.extend(two);
+            let (mut first_reads, mut second_reads) = (true, true);
+            // In turns; how many records an answer has may differ.
+            while first_reads || second_reads {
+                let more = async |reads: bool, reader: &mut dyn Reader| {
+                    if reads { next_records(reader).await } else { None }
+                };
+                let (one, two) = tokio::join!(more(first_reads, first.as_mut()), more(second_reads, second.as_mut()));
+                (first_reads, second_reads) = (one.is_some(), two.is_some());
+                ones.extend(one.into_iter().flatten());
+                twos.extend(two.into_iter().flatten());
             }
             assert_eq!(told(&ones), told(&twos), "{name}: {shard}");
         }

@@ -73,6 +73,21 @@ impl AwsError {
             format!("{operation} on {place} was answered strangely: {what}; check that its endpoint is the service");
         AwsError { class: Class::Unavailable, code: None, text }
     }
+
+    /// An error that came inside a stream of events: the service's `code` and words, or what broke the stream.
+    pub(crate) fn in_stream(operation: &str, place: &Place, code: Option<&str>, said: &str) -> AwsError {
+        // Its status was 200 long ago: what has no code that is known is a failure of the service or of the way.
+        let class = code.map_or(Class::Unavailable, |code| class_of(code, 500));
+        let shown = shorten(said);
+        let why = [code.unwrap_or_default(), &shown].into_iter().filter(|part| !part.is_empty());
+        let why = why.collect::<Vec<_>>().join(": ");
+        let remedy = remedy(class, operation, place);
+        AwsError {
+            class,
+            code: code.map(str::to_owned),
+            text: format!("{operation} on {place} broke off: {why}; {remedy}"),
+        }
+    }
 }
 
 /// Longest text of a service that is repeated: some answer with pages.
@@ -137,7 +152,7 @@ fn is_about_credentials(error: &(dyn std::error::Error + 'static)) -> bool {
 }
 
 /// The causes of a request that got no answer, outermost first: what each layer says beyond the others.
-fn causes(error: &(dyn std::error::Error + 'static)) -> String {
+pub(crate) fn causes(error: &(dyn std::error::Error + 'static)) -> String {
     let mut parts: Vec<String> = Vec::new();
     let mut cause = Some(error);
     while let Some(error) = cause {

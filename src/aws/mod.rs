@@ -6,8 +6,8 @@ mod error;
 
 use aws_config::{AppName, BehaviorVersion, ConfigLoader, Region, SdkConfig};
 
-pub(crate) use self::error::class_of;
 pub use self::error::{AwsError, Class, Place, explain};
+pub(crate) use self::error::{causes, class_of};
 use crate::config::types::Aws;
 
 /// The session's name in CloudTrail where the pipeline file sets none.

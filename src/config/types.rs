@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-pub use super::aws_types::{Aws, FirehoseSink, Kinesis, Pack, S3Sink, Start};
+pub use super::aws_types::{Aws, Consumer, FirehoseSink, Kinesis, Pack, S3Sink, Start};
 pub use super::inventory_types::{Accounts, AccountsOf, Ec2};
 pub use super::kafka_types::{KafkaCompression, KafkaKey, KafkaSink, Mechanism, Sasl, Tls};
 use super::units::{Duration, Size};

@@ -148,6 +148,12 @@ pub struct StreamMetrics {
     pub behind_records: Gauge,
     /// [`name::STREAM_THROTTLED`].
     pub throttled: Counter,
+    /// [`name::STREAM_POLLED_BYTES`] of the foremost readers.
+    pub tip_bytes: Counter,
+    /// [`name::STREAM_POLLED_BYTES`] of the others.
+    pub catch_up_bytes: Counter,
+    /// [`name::STREAM_SUBSCRIPTIONS`].
+    pub subscriptions: Gauge,
 }
 
 impl StreamMetrics {
@@ -157,7 +163,10 @@ impl StreamMetrics {
         StreamMetrics {
             behind_seconds: gauge!(name::STREAM_BEHIND_SECONDS, "source" => source.clone()),
             behind_records: gauge!(name::STREAM_BEHIND_RECORDS, "source" => source.clone()),
-            throttled: counter!(name::STREAM_THROTTLED, "source" => source),
+            throttled: counter!(name::STREAM_THROTTLED, "source" => source.clone()),
+            tip_bytes: counter!(name::STREAM_POLLED_BYTES, "source" => source.clone(), "role" => "tip"),
+            catch_up_bytes: counter!(name::STREAM_POLLED_BYTES, "source" => source.clone(), "role" => "catch_up"),
+            subscriptions: gauge!(name::STREAM_SUBSCRIPTIONS, "source" => source),
         }
     }
 }

@@ -55,6 +55,10 @@ pub const STREAM_BEHIND_SECONDS: &str = "tunnelog_stream_behind_seconds";
 pub const STREAM_BEHIND_RECORDS: &str = "tunnelog_stream_behind_records";
 /// Reads that the service refused for their frequency or size.
 pub const STREAM_THROTTLED: &str = "tunnelog_stream_throttled_total";
+/// Bytes that polling brought, by the reader's role.
+pub const STREAM_POLLED_BYTES: &str = "tunnelog_stream_polled_bytes_total";
+/// Shards that are read by enhanced fan-out.
+pub const STREAM_SUBSCRIPTIONS: &str = "tunnelog_stream_subscriptions";
 /// Reloads by how they went.
 pub const RELOADS: &str = "tunnelog_reloads_total";
 /// Whether the latest reload succeeded.
@@ -142,6 +146,13 @@ pub const CATALOGUE: &[Metric] = {
             "Reads that Kinesis refused because the shard's limits are used up, by this or another program; each is \
              tried again more slowly.",
         ),
+        row(
+            STREAM_POLLED_BYTES,
+            Counter,
+            &["source", "role"],
+            "Bytes of records that GetRecords brought: role tip is each shard's foremost reader, catch_up the others,              which read again for sinks that are behind.",
+        ),
+        row(STREAM_SUBSCRIPTIONS, Gauge, &["source"], "Shards that are read by enhanced fan-out now."),
         row(SOURCE_ERRORS, Counter, &["source"], "Failed reads; each is tried again after a pause."),
         row(GAPS, Counter, &["source"], "Ranges of records that had expired before they were read."),
         row(CONTROL_MESSAGES, Counter, &["source"], "Subscription control messages; they carry no events."),

@@ -12,7 +12,7 @@ use aws_sdk_kinesis::types::StreamStatus;
 use ferrokinesis::store::StoreOptions;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
-use tunnelog::config::types::{Kinesis, Start};
+use tunnelog::config::types::{Consumer, Kinesis, Start};
 use tunnelog::source::kinesis::{KinesisSource, open};
 use tunnelog::source::{Feed, Reader, ShardEvent, ShardId, Source as _, SourceError, StartAt};
 
@@ -59,6 +59,19 @@ pub(crate) async fn local() -> Bench {
     let local = tokio::task::spawn_blocking(stack::kinesis).await.unwrap();
     let sdk = stack::aws(&local.endpoint, "any", "key");
     Bench { name: "kinesis-local", client: local.client(), sdk, proxy: None, _tasks: JoinSet::new() }
+}
+
+/// kinesis-local over TLS, so HTTP/2.
+pub(crate) async fn local_h2() -> Bench {
+    use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
+    use aws_smithy_http_client::tls::{Provider, TlsContext, TrustStore};
+    let local = tokio::task::spawn_blocking(stack::kinesis).await.unwrap();
+    let trusted = TrustStore::empty().with_pem_certificate(local.certificate.clone());
+    let context = TlsContext::builder().with_trust_store(trusted).build().unwrap();
+    let http = aws_smithy_http_client::Builder::new().tls_provider(Provider::Rustls(CryptoMode::AwsLc));
+    let http = http.tls_context(context).build_https();
+    let sdk = stack::aws(&local.tls_endpoint, "any", "key").into_builder().http_client(http).build();
+    Bench { name: "kinesis-local over HTTP/2", client: local.client(), sdk, proxy: None, _tasks: JoinSet::new() }
 }
 
 impl Bench {
@@ -116,7 +129,11 @@ impl Bench {
 
     /// The source, and the shards that it announces first.
     pub(crate) async fn opened(&self, stream: &str, shards: usize) -> (KinesisSource, Vec<ShardId>) {
-        let mut source = self.open(stream).await;
+        self.opened_as(&config(stream), shards).await
+    }
+
+    pub(crate) async fn opened_as(&self, config: &Kinesis, shards: usize) -> (KinesisSource, Vec<ShardId>) {
+        let mut source = open("main", config, &self.sdk).await.unwrap();
         let mut ids = Vec::new();
         while ids.len() < shards {
             ids.push(announced(&mut source).await.0);
@@ -126,7 +143,13 @@ impl Bench {
 }
 
 pub(crate) fn config(stream: &str) -> Kinesis {
-    Kinesis { stream: stream.into(), start: Start::TrimHorizon, timestamp: None }
+    Kinesis { stream: stream.into(), start: Start::TrimHorizon, timestamp: None, consumer: None }
+}
+
+/// With enhanced fan-out, by a consumer that no other source has.
+pub(crate) fn fan_out(stream: &str) -> Kinesis {
+    let consumer = Consumer { enhanced_fan_out: stack::unique("consumer") };
+    Kinesis { consumer: Some(consumer), ..config(stream) }
 }
 
 /// The next shard, its parents and where it starts.

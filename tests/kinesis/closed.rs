@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use tunnelog::config::types::Kinesis;
 use tunnelog::source::kinesis::KinesisSource;
 use tunnelog::source::{Reopen, ShardEvent, Source, SourceError};
 
@@ -28,8 +29,8 @@ pub(crate) struct Closed {
 }
 
 impl Closed {
-    pub(crate) async fn open(bench: &Bench, stream: &str) -> Closed {
-        Closed { source: bench.open(stream).await, left: 2 }
+    pub(crate) async fn open(bench: &Bench, config: &Kinesis) -> Closed {
+        Closed { source: tunnelog::source::kinesis::open("main", config, &bench.sdk).await.unwrap(), left: 2 }
     }
 }
 

@@ -22,7 +22,7 @@ use tunnelog::source::simulate::SimulatedRecord;
 use tunnelog::source::{Record, ShardId, Source as _, StartAt};
 use tunnelog::telemetry::health::Health;
 
-use super::bench::{Bench, PATIENCE, announced, config, ferro, local, next_second, until};
+use super::bench::{Bench, PATIENCE, announced, config, fan_out, ferro, local, local_h2, next_second, until};
 use super::support::parts::{encode, with_origin};
 use super::support::test_sink::{Far, Manners, SharedFar, TestSink};
 use super::support::{forms, text};
@@ -158,12 +158,12 @@ async fn assert_parents_first(bench: &Bench, stream: &str, events: &[Value]) -> 
     edges
 }
 
-async fn splits_and_merges(bench: &Bench) {
+async fn splits_and_merges(bench: &Bench, of: fn(&str) -> Kinesis) {
     let stream = bench.stream(2).await;
     let day = day();
     let (all, quarter) = (ids(&day), day.len() / 4);
     let part = |number: usize| &day[number * quarter..if number == 3 { day.len() } else { (number + 1) * quarter }];
-    let world = World::new(bench, config(&stream));
+    let world = World::new(bench, of(&stream));
     put(bench, &stream, part(0)).await;
     // Split while nobody looks, and while it runs.
     bench.split(&stream, "shardId-000000000000").await;
@@ -187,12 +187,29 @@ async fn splits_and_merges(bench: &Bench) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_event_comes_once_through_splits_a_merge_and_a_restart_in_ferrokinesis() {
-    splits_and_merges(&ferro().await).await;
+    splits_and_merges(&ferro().await, config).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_event_comes_once_through_splits_a_merge_and_a_restart_in_kinesis_local() {
-    splits_and_merges(&local().await).await;
+    splits_and_merges(&local().await, config).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_event_comes_once_by_fan_out_through_splits_a_merge_and_a_restart_in_ferrokinesis() {
+    let bench = ferro().await;
+    splits_and_merges(&bench, fan_out).await;
+    assert!(bench.proxy().calls("SubscribeToShard").len() >= 6);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_event_comes_once_by_fan_out_through_splits_a_merge_and_a_restart_in_kinesis_local() {
+    splits_and_merges(&local().await, fan_out).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_event_comes_once_by_fan_out_over_http_2() {
+    splits_and_merges(&local_h2().await, fan_out).await;
 }
 
 async fn latest(bench: &Bench) {

@@ -132,6 +132,7 @@ impl Proxy {
                     let answer = self.refuse(&head, asked, &refused).await.ok()?.to_string();
                     reply(&mut client, 200, answer.as_bytes(), answer.len()).await.ok()?;
                 }
+                None if operation == "SubscribeToShard" => return self.stream(client, &head, &body).await.ok(),
                 None => {
                     let (status, answer) = self.pass(&operation, &head, &body, &asked).await.ok()?;
                     reply(&mut client, status, &answer, answer.len()).await.ok()?;
@@ -194,8 +195,21 @@ impl Proxy {
         Ok(json!({"FailedRecordCount": refused.len(), "Records": answers}))
     }
 
+    /// What ferrokinesis answers, as it comes, until one of the two goes.
+    async fn stream(&self, mut client: TcpStream, head: &str, body: &[u8]) -> io::Result<()> {
+        let mut upstream = self.send(head, body).await?;
+        tokio::io::copy_bidirectional(&mut client, &mut upstream).await.map(drop)
+    }
+
     /// What ferrokinesis answers.
     async fn ask(&self, head: &str, body: &[u8]) -> io::Result<(u16, Vec<u8>)> {
+        let mut upstream = self.send(head, body).await?;
+        let (head, answer) = read_message(&mut upstream).await?;
+        let status = head.split(' ').nth(1).and_then(|status| status.parse().ok());
+        Ok((status.ok_or_else(|| io::Error::other("no status"))?, answer))
+    }
+
+    async fn send(&self, head: &str, body: &[u8]) -> io::Result<TcpStream> {
         let mut upstream = TcpStream::connect(self.upstream).await?;
         let kept = head.lines().filter(|line| {
             let line = line.to_ascii_lowercase();
@@ -205,9 +219,7 @@ impl Proxy {
         request.push_str(&format!("connection: close\r\ncontent-length: {}\r\n\r\n", body.len()));
         upstream.write_all(request.as_bytes()).await?;
         upstream.write_all(body).await?;
-        let (head, answer) = read_message(&mut upstream).await?;
-        let status = head.split(' ').nth(1).and_then(|status| status.parse().ok());
-        Ok((status.ok_or_else(|| io::Error::other("no status"))?, answer))
+        Ok(upstream)
     }
 }
 

@@ -40,6 +40,16 @@ impl Check<'_, '_, '_> {
     fn kinesis(&mut self, path: &Path, kinesis: &Kinesis) {
         self.built(path, Feature::Aws, "source `kinesis`");
         self.stream(&path.key("stream"), &kinesis.stream);
+        if let Some(consumer) = &kinesis.consumer {
+            let path = path.key("consumer").key("enhanced_fan_out");
+            let name = &consumer.enhanced_fan_out;
+            if name.starts_with("arn:") {
+                let note = "give the consumer's name alone: the stream is named already";
+                self.error(&path, "an ARN, not the name of a consumer", &[note]);
+            } else if !name.is_empty() && !is_stream_name(name, STREAM_NAME) {
+                self.error(&path, "not the name of a consumer", &["1 to 128 letters, digits, `_`, `.` and `-`"]);
+            }
+        }
         match (kinesis.start, &kinesis.timestamp) {
             // One that cannot be read has its own problem.
             (Start::AtTimestamp, None) if !self.report.touches(&path.key("timestamp").to_string()) => {

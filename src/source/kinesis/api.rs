@@ -2,7 +2,7 @@
 //!
 //! Two clients: `control` describes and lists and lets the SDK retry; `data` reads and never retries by itself,
 //! since the five calls a second of a shard are ours to spend. No call waits for ever: a half-open connection is
-//! given up after [`READ`].
+//! given up after [`READ`]. Subscriptions go over connections of their own, see `lines`.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,13 +10,16 @@ use std::time::Duration;
 use aws_config::SdkConfig;
 use aws_config::retry::RetryConfig;
 use aws_config::timeout::TimeoutConfig;
-use aws_sdk_kinesis::Client;
-use aws_sdk_kinesis::config::Builder;
+use aws_sdk_kinesis::config::{Builder, StalledStreamProtectionConfig};
 use aws_sdk_kinesis::operation::get_records::GetRecordsOutput;
 use aws_sdk_kinesis::primitives::DateTime;
-use aws_sdk_kinesis::types::{ShardIteratorType, StreamStatus};
+use aws_sdk_kinesis::types::{ConsumerDescription, ShardIteratorType, StartingPosition, StreamStatus};
+use aws_sdk_kinesis::{Client, Config};
+use tokio::sync::Semaphore;
 
-use crate::aws::{AwsError, Place, explain};
+use super::lines::Events;
+
+use crate::aws::{AwsError, Class, Place, explain};
 use crate::config::types::Kinesis;
 use crate::source::Position;
 
@@ -35,7 +38,13 @@ const CONTROL_TRIES: u32 = 3;
 /// Pages of one listing at most: 1,000 shards each, ten times the largest quota that AWS is known to grant.
 const PAGES: usize = 1_000;
 
-/// Where an iterator is to begin.
+/// Calls at a time that begin to read a shard: the first moments of 1,000 shards are not 1,000 connections.
+const BEGINS_AT_ONCE: usize = 32;
+
+/// As an IAM policy names it.
+pub(super) const SUBSCRIBE: &str = "kinesis:SubscribeToShard";
+
+/// Where an iterator or a subscription is to begin.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Begin {
     Oldest,
@@ -69,6 +78,9 @@ pub(super) struct Shard {
 pub(super) struct Api {
     control: Client,
     data: Client,
+    /// How a client for subscriptions is made.
+    subscribing: Config,
+    begins: Arc<Semaphore>,
     name: Option<String>,
     arn: Option<String>,
     place: Place,
@@ -111,10 +123,14 @@ impl Api {
             TimeoutConfig::builder().connect_timeout(CONNECT).read_timeout(READ).operation_attempt_timeout(ANSWER);
         let builder = Builder::from(sdk).timeout_config(timeouts.build());
         let control = builder.clone().retry_config(RetryConfig::standard().with_max_attempts(CONTROL_TRIES)).build();
-        let data = builder.retry_config(RetryConfig::disabled()).build();
+        let data = builder.retry_config(RetryConfig::disabled());
+        // A quiet shard's stream of events is no stalled one.
+        let subscribing = data.clone().stalled_stream_protection(StalledStreamProtectionConfig::disabled()).build();
         Ok(Api {
             control: Client::from_conf(control),
-            data: Client::from_conf(data),
+            data: Client::from_conf(data.build()),
+            subscribing,
+            begins: Arc::new(Semaphore::new(BEGINS_AT_ONCE)),
             name: arn.is_none().then(|| stream.to_owned()),
             arn,
             place: Place {
@@ -171,7 +187,55 @@ impl Api {
         Err(AwsError::malformed("kinesis:ListShards", &self.place, "its pages do not end"))
     }
 
+    /// A client with connections of its own.
+    pub(super) fn client(&self) -> Client {
+        Client::from_conf(self.subscribing.clone())
+    }
+
+    /// The consumer of this name; `None`: there is none.
+    pub(super) async fn consumer(&self, stream: &str, name: &str) -> Result<Option<ConsumerDescription>, AwsError> {
+        let call = self.control.describe_stream_consumer().stream_arn(stream).consumer_name(name);
+        match call.send().await {
+            Ok(answer) => Ok(answer.consumer_description),
+            Err(error) => match explain(&error, "kinesis:DescribeStreamConsumer", &self.place) {
+                missing if missing.class == Class::Missing => Ok(None),
+                error => Err(error),
+            },
+        }
+    }
+
+    /// Registers a consumer; one that is there already is an error of class `Invalid`.
+    pub(super) async fn register(&self, stream: &str, name: &str) -> Result<(), AwsError> {
+        let call = self.control.register_stream_consumer().stream_arn(stream).consumer_name(name);
+        call.send().await.map(drop).map_err(|error| explain(&error, "kinesis:RegisterStreamConsumer", &self.place))
+    }
+
+    /// Subscribes a consumer to a shard, over `client`'s connections.
+    pub(super) async fn subscribe(
+        &self,
+        client: &Client,
+        consumer: &str,
+        shard: &str,
+        begin: Begin,
+    ) -> Result<Events, AwsError> {
+        let position = StartingPosition::builder();
+        let position = match begin {
+            Begin::Oldest => position.r#type(ShardIteratorType::TrimHorizon),
+            Begin::AtTime(time) => {
+                position.r#type(ShardIteratorType::AtTimestamp).timestamp(DateTime::from_millis(time))
+            }
+            Begin::At(at) => position.r#type(ShardIteratorType::AtSequenceNumber).sequence_number(at.to_string()),
+        };
+        // It has a type: the builder cannot refuse it.
+        let position = position.build().ok();
+        let _permit = self.begins.acquire().await;
+        let call = client.subscribe_to_shard().consumer_arn(consumer).shard_id(shard).set_starting_position(position);
+        let answer = call.send().await.map_err(|error| explain(&error, SUBSCRIBE, &self.place))?;
+        Ok(answer.event_stream)
+    }
+
     pub(super) async fn iterator(&self, shard: &str, begin: Begin) -> Result<String, AwsError> {
+        let _permit = self.begins.acquire().await;
         let call = self.data.get_shard_iterator();
         let call = call.set_stream_name(self.name.clone()).set_stream_arn(self.arn.clone()).shard_id(shard);
         let call = match begin {

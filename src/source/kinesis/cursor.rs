@@ -19,6 +19,8 @@ pub(super) struct Cursor {
     last: Option<Position>,
     /// The record that the iterator was opened at, until an answer shows whether it is still there.
     expected: Option<Position>,
+    /// Where a subscription goes on: how far its last event reached, whether or not that had records.
+    continuation: Option<Position>,
 }
 
 /// What is kept of an answer.
@@ -42,7 +44,7 @@ impl Cursor {
             StartAt::AtTimestamp(time) => (Begin::AtTime(time), None),
             StartAt::After(position) => (Begin::Oldest, Some(position)),
         };
-        Cursor { start, last, expected: None }
+        Cursor { start, last, expected: None, continuation: None }
     }
 
     pub(super) fn last(&self) -> Option<Position> {
@@ -52,6 +54,20 @@ impl Cursor {
     /// The last record, as long as it is not known whether it is still there.
     pub(super) fn expected(&self) -> Option<Position> {
         self.expected
+    }
+
+    /// How far a subscription has reached; `None`: not known, or too long ago.
+    pub(super) fn continues_at(&mut self, continuation: Option<Position>) {
+        self.continuation = continuation;
+    }
+
+    /// Where the next subscription is to begin: where the last one ended, else as an iterator.
+    pub(super) fn resume(&mut self) -> Begin {
+        match self.continuation.filter(|continuation| self.last.is_none_or(|last| *continuation >= last)) {
+            // Nothing is expected: in a quiet shard the last record may have expired long ago.
+            Some(continuation) => Begin::At(continuation),
+            None => self.begin(false),
+        }
     }
 
     /// Where the next iterator is to begin. `astray`: the service does not know the last record any more.
@@ -145,6 +161,24 @@ mod tests {
         assert_eq!(taken.expired, Some((Position::from(9), Some(Millis(7)))));
         assert_eq!(positions(&taken), ["20", "21"]);
         assert!(cursor.take(answer(&[("22", 9)])).unwrap().expired.is_none(), "it is said once");
+    }
+
+    #[test]
+    fn a_subscription_goes_on_where_the_last_one_ended() {
+        let mut cursor = Cursor::new(StartAt::After(Position::from(9)));
+        assert_eq!((cursor.resume(), cursor.expected()), (Begin::At(Position::from(9)), Some(Position::from(9))));
+        cursor.take(answer(&[("9", 1), ("10", 2)])).unwrap();
+        cursor.continues_at(Some(Position::from(12)));
+        // Nothing is expected there: no record need be at a continuation.
+        assert_eq!((cursor.resume(), cursor.expected()), (Begin::At(Position::from(12)), None));
+        // It was read on by other means since.
+        cursor.take(answer(&[("13", 3)])).unwrap();
+        assert_eq!(cursor.resume(), Begin::At(Position::from(13)));
+        // A start in time that has brought no record yet.
+        let mut cursor = Cursor::new(StartAt::AtTimestamp(5));
+        assert_eq!(cursor.resume(), Begin::AtTime(5));
+        cursor.continues_at(Some(Position::from(7)));
+        assert_eq!(cursor.resume(), Begin::At(Position::from(7)));
     }
 
     #[test]

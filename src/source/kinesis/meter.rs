@@ -3,11 +3,21 @@
 //! Kinesis says how many milliseconds an answer is behind, and no number of records: that is estimated from how
 //! closely the records of the last answer had arrived. At the tip it is 0, which is exact.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 use super::lock;
+use super::pace::Role;
 use crate::telemetry::metrics::StreamMetrics;
+
+/// As long as there are no more readers than this, their sum is told after each answer.
+const FEW: usize = 64;
+
+/// Of more readers it is told this often.
+const TELL_AGAIN: Duration = Duration::from_secs(1);
 
 /// One reader's distance from the tip.
 #[derive(Clone, Copy, PartialEq, Debug, Default)]
@@ -37,15 +47,44 @@ pub(super) struct Meter {
     metrics: StreamMetrics,
     /// By shard and reader: a shard is as far behind as its slowest reader.
     behind: Mutex<BTreeMap<(Arc<str>, u64), Behind>>,
+    /// When the sum of it was told last.
+    told: Mutex<Option<Instant>>,
+    /// Readers that have a subscription.
+    subscribed: Mutex<BTreeSet<u64>>,
 }
 
 impl Meter {
     pub(super) fn new(source: &Arc<str>) -> Meter {
-        Meter { metrics: StreamMetrics::new(source), behind: Mutex::default() }
+        Meter {
+            metrics: StreamMetrics::new(source),
+            behind: Mutex::default(),
+            told: Mutex::default(),
+            subscribed: Mutex::default(),
+        }
     }
 
     pub(super) fn throttled(&self) {
         self.metrics.throttled.increment(1);
+    }
+
+    /// A GetRecords call brought so many bytes.
+    pub(super) fn called(&self, role: Role, bytes: usize) {
+        let metrics = match role {
+            Role::Tip => &self.metrics.tip_bytes,
+            Role::CatchUp => &self.metrics.catch_up_bytes,
+        };
+        metrics.increment(bytes as u64);
+    }
+
+    /// Whether a reader has a subscription.
+    pub(super) fn subscribed(&self, reader: u64, has: bool) {
+        let mut all = lock(&self.subscribed);
+        if has {
+            all.insert(reader)
+        } else {
+            all.remove(&reader)
+        };
+        self.metrics.subscriptions.set(all.len() as f64);
     }
 
     /// A reader's place; `None`: it is gone.
@@ -55,6 +94,13 @@ impl Meter {
             Some(behind) => drop(all.insert((Arc::clone(shard), reader), behind)),
             None => drop(all.remove(&(Arc::clone(shard), reader))),
         }
+        // Looking at all of 1,000 shards after each answer would cost more than reading them.
+        let mut told = lock(&self.told);
+        let now = Instant::now();
+        if all.len() > FEW && told.is_some_and(|told| now < told + TELL_AGAIN) {
+            return;
+        }
+        *told = Some(now);
         let total = total(&all);
         self.metrics.behind_seconds.set(total.seconds);
         self.metrics.behind_records.set(total.records.round());

@@ -1,7 +1,8 @@
-//! The source `kinesis`: an Amazon Kinesis data stream, polled with GetRecords.
+//! The source `kinesis`: an Amazon Kinesis data stream, polled with GetRecords or read by enhanced fan-out.
 //!
-//! `api` speaks to the service, `shards` keeps the list of them, `reader` reads one, `pace` shares each shard's
-//! calls among its readers, `meter` says how far behind they are, `probe` is what `check --connect` asks.
+//! `api` speaks to the service, `shards` keeps the list of them, `reader` reads one (`polled`, `subscribed` and `lost`
+//! are its parts), `pace` shares each shard's calls among its readers, `fan_out` has the consumer and `lines` the
+//! subscriptions, `meter` says how far behind they are, `probe` is what `check --connect` asks.
 //!
 //! Invariants: a shard is announced after its listed parents; no shard is forgotten (a listing counts only when it
 //! is complete, and a shard is given up only when two listings in a row miss it); a stream has no end, so the
@@ -11,24 +12,30 @@
 
 mod api;
 mod cursor;
+mod fan_out;
+mod lines;
+mod lost;
 mod meter;
 mod pace;
+mod polled;
 mod probe;
 mod reader;
 mod shards;
 mod source;
 mod start;
+mod subscribed;
 
 use std::collections::{BTreeSet, HashMap};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use aws_config::SdkConfig;
 use tokio::sync::Notify;
 
 use self::api::{Api, Summary};
+use self::fan_out::FanOut;
 use self::meter::Meter;
-use self::pace::ShardPace;
+use self::pace::Pace;
 pub use self::source::KinesisSource;
 use crate::config::types::{Aws, Kinesis};
 use crate::source::{ShardId, Source, SourceError};
@@ -64,6 +71,9 @@ pub(crate) fn region_of(stream: &str) -> Option<&str> {
     api::region_of(stream)
 }
 
+/// What all readers of a shard share.
+type ShardPace = Mutex<Pace>;
+
 /// What the source and its readers share.
 struct Stream {
     /// The source's name in the pipeline file.
@@ -78,11 +88,17 @@ struct Stream {
     paces: Mutex<HashMap<Arc<str>, Weak<ShardPace>>>,
     /// Shards that were read to their end since the last listing: their children are looked for at once.
     ended: Mutex<BTreeSet<Arc<str>>>,
+    /// Shards that the last listing had as closed: what comes of them has an end.
+    closed: Mutex<BTreeSet<Arc<str>>>,
     /// What is known of the stream is out of date: it is listed anew at once.
     stale: AtomicBool,
     /// A shard has ended, or `stale` was set.
     wake: Notify,
     meter: Meter,
+    /// With `consumer`.
+    fan_out: Option<FanOut>,
+    /// Readers that are open.
+    open: AtomicUsize,
     /// Readers opened so far: each has a number.
     readers: AtomicU64,
     /// Itself: readers outlive the call that opens them.
@@ -127,7 +143,10 @@ impl Stream {
         if let Some(pace) = paces.get(shard).and_then(Weak::upgrade) {
             return pace;
         }
-        paces.retain(|_, pace| pace.strong_count() > 0);
+        // Now and then: looking at all of them for each of 1,000 shards would be a million looks.
+        if paces.len() == paces.capacity() {
+            paces.retain(|_, pace| pace.strong_count() > 0);
+        }
         let pace = Arc::new(ShardPace::default());
         paces.insert(Arc::clone(shard), Arc::downgrade(&pace));
         pace
@@ -137,6 +156,10 @@ impl Stream {
     fn is_stale(&self) {
         self.stale.store(true, Ordering::Relaxed);
         self.wake.notify_one();
+    }
+
+    fn is_closed(&self, shard: &Arc<str>) -> bool {
+        lock(&self.closed).contains(shard)
     }
 
     /// A shard was read to its end.

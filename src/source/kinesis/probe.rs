@@ -4,6 +4,7 @@ use aws_config::SdkConfig;
 use aws_sdk_kinesis::types::StreamStatus;
 
 use super::api::{Api, Begin, Shard, Summary};
+use super::fan_out;
 use super::start::start_at;
 use crate::aws::{AwsError, Class};
 use crate::config::types::Kinesis;
@@ -60,7 +61,12 @@ pub(super) async fn probe(config: &Kinesis, sdk: &SdkConfig) -> Result<String, S
     let summary = describe(&api).await?;
     let listing = api.list().await.map_err(|error| error.to_string())?;
     prove_reading(&api, &listing).await?;
-    Ok(said(&api, &summary, &listing))
+    let mut text = said(&api, &summary, &listing);
+    if let Some(consumer) = &config.consumer {
+        let fan_out = fan_out::probe(&api, &summary.arn, &consumer.enhanced_fan_out).await?;
+        text.push_str(&format!("; {fan_out}"));
+    }
+    Ok(text)
 }
 
 fn said(api: &Api, summary: &Summary, listing: &[Shard]) -> String {

@@ -6,7 +6,7 @@
 use std::collections::VecDeque;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -16,6 +16,8 @@ use aws_sdk_kinesis::types::StreamStatus;
 use tokio::time::Instant;
 
 use super::api::{Api, Shard, Summary};
+use super::fan_out::{FanOut, Refusal};
+use super::lines::STALLED;
 use super::meter::Meter;
 use super::reader::ShardReader;
 use super::shards::{Change, Shards};
@@ -31,6 +33,9 @@ const PERIOD: Duration = Duration::from_secs(30);
 
 type Listing = Result<(Summary, Vec<Shard>), String>;
 
+/// The search for a consumer. It takes as long as AWS takes to make one; readers poll meanwhile.
+type Enrolling = Pin<Box<dyn Future<Output = ()> + Send>>;
+
 /// See the module.
 pub struct KinesisSource {
     stream: Arc<Stream>,
@@ -40,7 +45,8 @@ pub struct KinesisSource {
     news: VecDeque<ShardEvent>,
     /// The listing under way.
     listing: Option<Pin<Box<dyn Future<Output = Listing> + Send>>>,
-    /// When the next one is due.
+    enrolling: Option<Enrolling>,
+    /// When the next listing is due.
     due: Instant,
     /// Pauses while children are looked for that must be there.
     searching: Option<Backoff>,
@@ -59,6 +65,14 @@ impl KinesisSource {
         let summary = probe::describe(&api).await.map_err(SourceError::Fatal)?;
         let listing = api.list().await.map_err(|error| SourceError::Fatal(error.to_string()))?;
         probe::prove_reading(&api, &listing).await.map_err(SourceError::Fatal)?;
+        let fan_out = config.consumer.as_ref().map(|consumer| FanOut::new(&consumer.enhanced_fan_out));
+        if let Some(fan_out) = &fan_out {
+            match fan_out.enrol(&api, &summary.arn).await {
+                // What keeps it from working is said, and it is tried again.
+                Ok(()) | Err(Refusal::Later(_)) => {}
+                Err(Refusal::Never(reason)) => return Err(SourceError::Fatal(reason)),
+            }
+        }
         let source = name.into();
         let stream = Arc::new_cyclic(|own| Stream {
             own: Weak::clone(own),
@@ -67,9 +81,12 @@ impl KinesisSource {
             seen: Seen::of(&summary).into(),
             paces: Default::default(),
             ended: Default::default(),
+            closed: Default::default(),
             stale: AtomicBool::new(false),
             wake: Default::default(),
             meter: Meter::new(&source),
+            fan_out,
+            open: AtomicUsize::new(0),
             readers: AtomicU64::new(0),
             source,
         });
@@ -88,6 +105,7 @@ impl KinesisSource {
             shards: Shards::default(),
             news: VecDeque::new(),
             listing: None,
+            enrolling: None,
             due: Instant::now(),
             searching: None,
             jitter,
@@ -97,7 +115,15 @@ impl KinesisSource {
     }
 
     fn listed(&mut self, summary: &Summary, listing: Vec<Shard>) {
-        *lock(&self.stream.seen) = Seen::of(summary);
+        let before = std::mem::replace(&mut *lock(&self.stream.seen), Seen::of(summary));
+        if let Some(fan_out) = &self.stream.fan_out
+            && before.created != summary.created
+        {
+            // The consumers of a stream go with it.
+            fan_out.forget();
+        }
+        let closed = listing.iter().filter(|shard| shard.closed).map(|shard| Arc::clone(&shard.id));
+        *lock(&self.stream.closed) = closed.collect();
         for change in self.shards.listed(&summary.created, listing) {
             let event = match change {
                 Change::Gone { created, shard } => ShardEvent::Gone(self.stream.shard_id(&created, &shard)),
@@ -127,11 +153,13 @@ impl KinesisSource {
         !ended.is_empty()
     }
 
-    /// Waits until a listing is due, or a shard has ended whose children are not known.
+    /// Waits until a listing is due, or a shard has ended whose children are not known. Meanwhile subscriptions that
+    /// nobody takes from are given up, and a lost consumer is looked for.
     async fn wait(&mut self) {
         loop {
             tokio::select! {
                 () = tokio::time::sleep_until(self.due) => return,
+                () = tend(&self.stream, &mut self.enrolling) => {}
                 () = self.stream.wake.notified(), if self.searching.is_none() => {
                     if self.stream.stale.swap(false, Ordering::Relaxed) || self.children_are_missing() {
                         return;
@@ -139,6 +167,27 @@ impl KinesisSource {
                 }
             }
         }
+    }
+}
+
+/// Looks after enhanced fan-out: returns when there may be something to do again.
+async fn tend(stream: &Arc<Stream>, enrolling: &mut Option<Enrolling>) {
+    let Some(fan_out) = &stream.fan_out else { return std::future::pending().await };
+    if let Some(under_way) = enrolling {
+        under_way.await;
+        *enrolling = None;
+    }
+    tokio::time::sleep(STALLED / 4).await;
+    let now = Instant::now();
+    fan_out.lines.sweep(now);
+    if fan_out.is_due(now) {
+        let stream = Arc::clone(stream);
+        *enrolling = Some(Box::pin(async move {
+            if let Some(fan_out) = &stream.fan_out {
+                // It has said what kept it from that.
+                let _ = fan_out.enrol(&stream.api, &stream.arn).await;
+            }
+        }));
     }
 }
 

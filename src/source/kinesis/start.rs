@@ -51,7 +51,7 @@ mod tests {
     use super::*;
 
     fn check(start: Start, timestamp: Option<&str>, expect: Result<StartAt, &str>) {
-        let config = Kinesis { stream: "logs".into(), start, timestamp: timestamp.map(str::to_owned) };
+        let config = Kinesis { stream: "logs".into(), start, timestamp: timestamp.map(str::to_owned), consumer: None };
         let now = Millis::parse("2026-01-15T12:00:00.750Z").unwrap();
         match (resolve(&config, now), expect) {
             (Err(said), Err(part)) => assert!(said.contains(part), "{said}"),
