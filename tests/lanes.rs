@@ -131,6 +131,34 @@ fn a_sink_that_follows_a_stream_skips_nothing_of_a_shard_that_is_new_to_it() {
     check("new", at(At::ShardEnd), StartAt::AtTimestamp(900));
 }
 
+/// What had expired of a parent while the process was down is for its reader to find out, before its child is read.
+#[test]
+fn a_parent_that_is_not_there_any_more_is_asked_for_where_it_was_not_read_to_its_end() {
+    let parent = ShardId { shard: "expired".into(), ..shard() };
+    let check = |at: At, expect: Option<StartAt>| {
+        let key = |shard: &ShardId| LaneKey { pipeline: "p".into(), shard: shard.clone(), sink: "old".into() };
+        let remembered = vec![(key(&parent), LaneState { at, seal: None })];
+        let mut dispatcher = Dispatcher::new(options(vec!["old".into(), "new".into()]), 1, remembered);
+        let (parents, start) = (vec![parent.clone()], StartAt::TrimHorizon);
+        dispatcher.shard(ShardEvent::Opened { shard: shard(), parents, start });
+        let mut opened: Vec<(ShardId, StartAt)> = Vec::new();
+        while let Some(command) = dispatcher.next_command() {
+            match command {
+                Command::OpenReader { shard, from, .. } => opened.push((shard, from)),
+                Command::Commit(_) => dispatcher.committed(),
+                _ => {}
+            }
+        }
+        let of_parent = opened.iter().find(|(shard, _)| *shard == parent).map(|(_, from)| *from);
+        assert_eq!(of_parent, expect);
+        let child = opened.iter().filter(|(opened, _)| *opened == shard()).count();
+        assert_eq!(child, 1, "of both sinks, or of the one that has nothing to wait for");
+    };
+    check(At::ShardEnd, None);
+    check(At::After(Position::from(7)), Some(StartAt::After(Position::from(7))));
+    check(At::Start(StartAt::TrimHorizon), Some(StartAt::TrimHorizon));
+}
+
 /// A stream without an end, read by whoever is granted a piece; each answer reaches to the tip.
 struct Stream {
     dispatcher: Dispatcher,

@@ -14,7 +14,7 @@ use super::outage::SinkStanding;
 use super::readers::Readers;
 use super::{
     Abandoned, Account, At, BatchId, Command, Epoch, Frontier, LaneBatch, LaneId, LaneKey, LaneState, Load, Options,
-    Piece, PieceEnd, ReadResult, ReaderId, Receipt, Seal, Settlement, SinkId,
+    Piece, PieceEnd, ReadResult, ReaderId, Receipt, Seal, Settlement, SinkId, SinkOptions,
 };
 use crate::sink::Tell;
 use crate::source::{ShardEvent, ShardId, StartAt};
@@ -195,6 +195,9 @@ impl Dispatcher {
         if let Some(index) = self.by_id.get(&id).copied() {
             return self.shard_is_back(index);
         }
+        for parent in &parents {
+            self.parent_is_missing(parent, start);
+        }
         let index = self.shards.len();
         let parents: Vec<usize> = parents.iter().filter_map(|parent| self.by_id.get(parent).copied()).collect();
         for parent in &parents {
@@ -209,6 +212,24 @@ impl Dispatcher {
         // A first state is remembered before the first read, so that `latest` means the same after a restart.
         self.commit();
         self.pump(index);
+    }
+
+    /// A parent that is not there any more, but was remembered short of its end: its reader finds out, and what is
+    /// lost is a gap that is counted, not silence.
+    fn parent_is_missing(&mut self, parent: &ShardId, start: StartAt) {
+        let is_known = self.by_id.contains_key(parent);
+        let unread = |key: &LaneKey, state: &LaneState| key.shard == *parent && state.at != At::ShardEnd;
+        if is_known || !self.remembered.iter().any(|(key, state)| unread(key, state)) {
+            return;
+        }
+        let is_new = |sink: &SinkOptions| !self.remembered.keys().any(|key| key.shard == *parent && key.sink == sink.name);
+        let new: Vec<bool> = self.options.sinks.iter().map(is_new).collect();
+        self.shard_opened(parent.clone(), Vec::new(), start);
+        let Some(index) = self.by_id.get(parent).copied() else { return };
+        // A sink that never had the shard misses nothing of it.
+        for lane in self.lane_indexes(index).into_iter().zip(new).filter_map(|(lane, new)| new.then_some(lane)) {
+            self.end_lane(lane);
+        }
     }
 
     /// Another process had the shard, and it is ours again. What that one remembered is not known here: its lanes go
