@@ -40,7 +40,7 @@ use tokio::time::Instant;
 /// When what is left at the end was produced.
 const END_OF_STREAM: &str = "after the last round";
 
-/// Without `ROUNDS` and `SEED`: a run of a few minutes that meets every incident.
+/// Without the variables of `make chaos`: a run of a few minutes that meets every incident.
 const ROUNDS: usize = 3;
 const SEED: u64 = 1;
 
@@ -53,7 +53,7 @@ fn setting<T: std::str::FromStr>(name: &str, default: T) -> T {
 
 #[test]
 fn a_chaos_run_loses_nothing_and_repeats_only_what_each_far_end_allows() {
-    let (seed, rounds) = (setting("SEED", SEED), setting("ROUNDS", ROUNDS));
+    let (seed, rounds) = (setting("TUNNELOG_CHAOS_SEED", SEED), setting("TUNNELOG_CHAOS_ROUNDS", ROUNDS));
     // Kept where it fails: logs of all runs, the checkpoint, the files.
     let folder = tempfile::Builder::new().prefix("tunnelog-chaos-").tempdir().unwrap().keep();
     let (mut world, begun) = (World::new(folder.clone(), seed, rounds), Instant::now());

@@ -200,9 +200,8 @@ impl Stream {
         let is_there = next <= self.tip && until.is_none_or(|until| next <= number(until));
         let mut made = if is_there { piece(next) } else { Piece::default() };
         let items = made.lanes.pop().flatten();
-        made.lanes = (0..self.out.len())
-            .map(|sink| items.clone().filter(|_| sinks.contains(&SinkId(sink as u32))))
-            .collect();
+        made.lanes =
+            (0..self.out.len()).map(|sink| items.clone().filter(|_| sinks.contains(&SinkId(sink as u32)))).collect();
         if is_there {
             self.readers.insert(reader, next);
         }

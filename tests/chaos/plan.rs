@@ -52,6 +52,8 @@ pub(crate) enum Step {
     },
     /// The pipeline file's filters change: an orderly stop, another file.
     ChangeFilter,
+    /// Until all sinks but this one have everything so far: its trouble is its own.
+    OthersGoOn(&'static str),
     /// Until everything that is due is everywhere.
     CatchUp,
 }
@@ -74,6 +76,7 @@ impl fmt::Display for Step {
             Step::BrokerAway { power_failure: true, calls } => write!(f, "broker killed for {calls} calls"),
             Step::BrokerAway { calls, .. } => write!(f, "broker stopped for {calls} calls"),
             Step::ChangeFilter => write!(f, "another filter"),
+            Step::OthersGoOn(link) => write!(f, "all others than {link} go on"),
             Step::CatchUp => write!(f, "catch up"),
         }
     }
@@ -239,7 +242,7 @@ fn group_of(incident: Incident, dice: &mut Dice) -> Vec<Step> {
         }
         Incident::Outage(link) => {
             let mut steps = vec![Step::Weather(link, Weather::DOWN), put.clone(), soon(), Step::Split, soon(), put];
-            steps.extend([soon(), Step::Merge, soon()]);
+            steps.extend([soon(), Step::Merge, Step::OthersGoOn(link)]);
             if dice.percent(30) {
                 steps.extend([Step::Kill, Step::Wait { calls: dice.between(1, 10) }]);
             }
