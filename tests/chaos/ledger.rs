@@ -66,6 +66,12 @@ struct End {
     lanes: BTreeMap<LaneKey, LaneState>,
 }
 
+/// A record's place and the index in it.
+type Spot<'l> = (&'l Place, u64);
+
+/// What may be at a far end: the event (none for a dead letter), and whether it must be there.
+type Due<'l> = BTreeMap<Spot<'l>, (Option<&'l Event>, bool)>;
+
 /// Which repeats a far end may have.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Repeats {
@@ -153,7 +159,7 @@ impl Ledger {
     }
 
     /// What is due at a far end: by place and index, whether it must be there (else it may).
-    fn due(&self, promise: Promise) -> BTreeMap<(&Place, u64), (Option<&Event>, bool)> {
+    fn due(&self, promise: Promise) -> Due<'_> {
         let mut due = BTreeMap::new();
         for (place, produced) in &self.records {
             if promise.letters {
@@ -185,7 +191,7 @@ impl Ledger {
     /// Judges a far end.
     pub(crate) fn row(&self, promise: Promise, found: &[Found]) -> Row {
         let due = self.due(promise);
-        let mut times: BTreeMap<(&Place, u64), Vec<&Found>> = BTreeMap::new();
+        let mut times: BTreeMap<Spot<'_>, Vec<&Found>> = BTreeMap::new();
         for one in found {
             times.entry((&one.place, one.index)).or_default().push(one);
         }
@@ -235,7 +241,7 @@ impl Ledger {
         self.records().map(|record| record.content.events.len()).sum()
     }
 
-    fn describe(&self, at: &(&Place, u64)) -> String {
+    fn describe(&self, at: &Spot<'_>) -> String {
         let ((shard, position), index) = at;
         let produced = self.records.get(at.0);
         let when = produced.map_or("never produced", |produced| produced.when.as_str());
@@ -244,18 +250,12 @@ impl Ledger {
         format!("{id} ({shard} {position} index {index}; produced: {when})")
     }
 
-    fn check_order(
-        &self,
-        promise: Promise,
-        due: &BTreeMap<(&Place, u64), (Option<&Event>, bool)>,
-        found: &[Found],
-        tell: &mut Tell,
-    ) {
+    fn check_order(&self, promise: Promise, due: &Due<'_>, found: &[Found], tell: &mut Tell) {
         if promise.order == Order::None {
             return;
         }
         // Within an object the order of records; else the order of production, log stream by log stream.
-        let mut within: BTreeMap<&str, Vec<(&Place, u64)>> = BTreeMap::new();
+        let mut within: BTreeMap<&str, Vec<Spot<'_>>> = BTreeMap::new();
         for one in found {
             within.entry(&one.within).or_default().push((&one.place, one.index));
         }
@@ -290,10 +290,7 @@ impl Ledger {
     }
 
     /// What may be there of each log stream, in the order of production, and whether it must.
-    fn streams<'l>(
-        &'l self,
-        due: &BTreeMap<(&'l Place, u64), (Option<&'l Event>, bool)>,
-    ) -> BTreeMap<&'l str, Vec<((&'l Place, u64), bool)>> {
+    fn streams<'l>(&'l self, due: &Due<'l>) -> BTreeMap<&'l str, Vec<(Spot<'l>, bool)>> {
         let mut streams: BTreeMap<&str, Vec<_>> = BTreeMap::new();
         for place in &self.order {
             for (at, (event, must)) in due.range((place, 0)..=(place, u64::MAX)) {
