@@ -180,7 +180,11 @@ pub(crate) fn rounds(seed: u64, count: usize, links: &[&'static str]) -> Vec<Vec
                 }
                 let deck = &mut faults.iter_mut().find(|(name, _)| *name == link).unwrap().1;
                 let fault = measured(deck.deal(&mut dice), patient, &mut dice);
-                let percent = if matches!(fault, Fault::Stall { .. }) { 15 } else { dice.between(10, 50) as u8 };
+                let percent = match fault {
+                    Fault::Stall { ms: None } => 5,
+                    Fault::Stall { .. } => 15,
+                    _ => dice.between(10, 50) as u8,
+                };
                 weather.push((link, Weather { percent, fault }));
             }
             let mut steps = round_of(&own, &weather, &mut dice);
