@@ -29,8 +29,7 @@ const SILENCE: Duration = Duration::from_secs(3);
 /// Between a start that failed and the next.
 const RESTART: Duration = Duration::from_millis(500);
 
-/// A hanging run is told from a slow one by this: nothing at all arrived for so long, where something should. A call to
-/// S3 on a connection that died silently takes two minutes by itself.
+/// A hanging run is told from a slow one by this: nothing at all arrived for so long, where something should.
 const HANGS: Duration = Duration::from_secs(900);
 
 const PAUSE: Duration = Duration::from_millis(20);
