@@ -216,6 +216,15 @@ impl Stream {
         self.execute();
     }
 
+    /// The sink takes what it has, and all that comes.
+    fn is_back(&mut self, sink: SinkId) {
+        self.out[sink.0 as usize] = false;
+        for batch in std::mem::take(&mut self.refused) {
+            self.take(sink, batch);
+        }
+        self.execute();
+    }
+
     /// A quarter of a second in which `records` come.
     fn pass(&mut self, records: u64) {
         self.tip += records;
@@ -251,7 +260,8 @@ fn a_parked_lane_leaves_its_reader_and_comes_back_to_it_while_records_keep_comin
     assert_eq!(stream.dispatcher.load().parked, [0, 1]);
     let behind = stream.received[1].len();
     assert!(stream.received[0].len() > behind + 100, "the other one goes on");
-    stream.out[1] = false;
+    assert_eq!(stream.refused.len(), 1, "it has something to try with");
+    stream.is_back(SinkId(1));
     stream.dispatcher.sink_up(SinkId(1));
     stream.execute();
     assert_eq!(stream.readers.len(), 2, "it reads what it missed by itself");
@@ -273,7 +283,8 @@ fn lanes_that_meet_where_nothing_comes_read_together() {
     stream.dispatcher.sink_down(SinkId(1));
     (0..40).for_each(|_| stream.pass(1));
     assert_eq!(stream.dispatcher.load().parked, [0, 1]);
-    stream.out[1] = false;
+    assert_eq!(stream.refused.len(), 1, "it has something to try with");
+    stream.is_back(SinkId(1));
     stream.dispatcher.sink_up(SinkId(1));
     stream.execute();
     (0..60).for_each(|_| stream.pass(0));
@@ -290,9 +301,10 @@ fn a_sink_that_says_nothing_is_taken_for_down_and_tried_again() {
     assert_eq!(parked(&stream), 0, "30 s have not passed");
     (0..40).for_each(|_| stream.pass(1));
     assert_eq!(parked(&stream), 1);
-    (0..100).for_each(|_| stream.pass(1));
-    assert_eq!(parked(&stream), 1, "it is tried after 30 s");
-    stream.out[1] = false;
+    (0..400).for_each(|_| stream.pass(1));
+    assert_eq!((parked(&stream), stream.refused.len()), (1, 1), "it has something to try with, and no more");
+    assert!(stream.received[0].len() > 500, "which holds nothing up");
+    stream.is_back(SinkId(1));
     (0..400).for_each(|_| stream.pass(1));
     assert_eq!((parked(&stream), stream.readers.len()), (0, 1));
     assert!(is_complete(&stream.received[1]));
@@ -314,11 +326,7 @@ fn a_sink_that_blocks_is_waited_for_and_told_of() {
     (0..20).for_each(|_| stream.pass(3));
     let stalls = stream.dispatcher.stalls();
     assert_eq!(stalls.iter().map(|stall| stall.sink).collect::<Vec<_>>(), [Some(SinkId(1))]);
-    stream.out[1] = false;
-    for batch in std::mem::take(&mut stream.refused) {
-        stream.take(SinkId(1), batch);
-    }
-    stream.execute();
+    stream.is_back(SinkId(1));
     (0..600).for_each(|_| stream.pass(0));
     assert_eq!(stream.received[0], stream.received[1]);
     assert!(stream.dispatcher.stalls().is_empty());

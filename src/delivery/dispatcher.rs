@@ -153,7 +153,7 @@ impl Dispatcher {
         for lane in &self.lanes {
             let sink = lane.sink.0 as usize;
             load.open_records[sink] += lane.frontier.open_records();
-            load.parked[sink] += usize::from(lane.phase == Phase::Parked);
+            load.parked[sink] += usize::from(lane.parked.is_some());
         }
         load
     }
@@ -276,6 +276,7 @@ impl Dispatcher {
             rewinds: 0,
             full_since: None,
             parked: None,
+            trying: false,
         });
         id
     }
@@ -334,6 +335,10 @@ impl Dispatcher {
         // where a record ends of which it has the beginning.
         let shown = state.seal.is_some() || was_mid_record;
         if count == 0 && (!shown || piece.records.is_empty()) {
+            let nothing_to_try = state.trying && state.frontier.is_clear() && !self.standings[sink].is_down;
+            if nothing_to_try {
+                self.is_back(lane);
+            }
             return;
         }
         account.submitted += count as u64;
@@ -392,8 +397,12 @@ impl Dispatcher {
         lane.full_since = None;
         let (sink, shard) = (lane.sink.0 as usize, lane.shard);
         self.standings[sink].settled_at = Some(self.now);
+        let came_back = lane.trying;
         let account = &mut self.accounts[sink];
         *if settlement.rejected { &mut account.rejected } else { &mut account.settled } += settlement.count();
+        if came_back {
+            self.is_back(index);
+        }
         self.seal_moves(index);
         self.pump(shard);
         self.checkpoint_if_draining();
@@ -452,6 +461,10 @@ impl Dispatcher {
             if matches!(self.lanes[lane].phase, Phase::Reading(_)) {
                 self.leave_reader(lane);
                 self.lanes[lane].phase = Phase::Idle;
+            }
+            // Nobody waits for a sink that takes nothing.
+            if self.lanes[lane].trying && self.let_go(lane) {
+                self.lanes[lane].phase = Phase::Parked;
             }
             // What is gathered is asked for anew, also of those that were asked for less.
             self.lanes[lane].barrier_sent = false;

@@ -79,7 +79,7 @@ pub(super) enum Phase {
     Reading(ReaderId),
     /// Everything is read; it waits for the last settlements.
     Ending,
-    /// Its sink takes nothing: it has no reader and holds nothing, so that the shard's other lanes go on.
+    /// Its sink takes nothing: it has no reader and nothing in flight, so that the shard's other lanes go on.
     Parked,
     /// Resolved to the shard's end.
     Done,
@@ -121,8 +121,10 @@ pub(super) struct Lane {
     pub rewinds: u32,
     /// Since when it could bring nothing more, and nothing has settled.
     pub full_since: Option<Duration>,
-    /// Since when it is parked, and what for.
+    /// Since when its sink has taken nothing of it, from the moment it is parked until something settles again.
     pub parked: Option<Parked>,
+    /// It has come back to try, with a reader of its own and no more than a piece at a time.
+    pub trying: bool,
 }
 
 impl Lane {

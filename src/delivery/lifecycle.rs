@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::dispatcher::Dispatcher;
-use super::lane::{Phase, Standing};
+use super::lane::{Lane, Phase, Standing};
 use super::{Command, LaneId, ReaderId};
 use crate::sink::Tell;
 use crate::source::StartAt;
@@ -49,13 +49,14 @@ impl Dispatcher {
     pub(super) fn find_reader(&mut self, lane: usize) {
         let Some(at) = self.lanes[lane].state().at.start() else { return };
         let shard = self.lanes[lane].shard;
-        // A lane that was rewound waits before it tries again, so it does not jump on a running reader.
-        let joined = if self.lanes[lane].rewinds == 0 { self.readers.to_join(shard, at, None) } else { None };
-        let reader = joined.unwrap_or_else(|| self.open_reader(shard, at, pause_after(self.lanes[lane].rewinds)));
-        if let Some(opened) = self.readers.get_mut(reader).filter(|reader| reader.lanes.is_empty()) {
-            opened.oldest = self.lanes[lane].parked.take().and_then(|parked| parked.oldest);
+        // A lane that was rewound waits before it tries again, so it does not jump on a running reader; nor does one
+        // whose sink may take nothing.
+        let Lane { rewinds, trying, parked, .. } = self.lanes[lane];
+        let joined = if rewinds == 0 && !trying { self.readers.to_join(shard, at, None) } else { None };
+        let reader = joined.unwrap_or_else(|| self.open_reader(shard, at, pause_after(rewinds)));
+        if let Some(opened) = self.readers.get_mut(reader).filter(|_| trying) {
+            (opened.apart, opened.oldest) = (true, parked.and_then(|parked| parked.oldest));
         }
-        self.lanes[lane].parked = None;
         self.join(lane, reader);
     }
 
@@ -116,6 +117,7 @@ impl Dispatcher {
         self.void(lane);
         let state = &mut self.lanes[lane];
         state.phase = Phase::Dropped;
+        (state.trying, state.parked) = (false, None);
         (state.seal, state.next_seal) = (None, None);
         self.tell(lane, Tell::Discard);
     }
@@ -149,6 +151,7 @@ impl Dispatcher {
             return;
         }
         state.phase = Phase::Done;
+        (state.trying, state.parked) = (false, None);
         self.live_lanes -= 1;
         self.dirty.insert(lane);
         self.commit();

@@ -2,9 +2,10 @@
 //!
 //! A lane is *down* when it can bring nothing more and its sink says that it is down, or has settled nothing of it
 //! for `outage_after`. A parked lane has no reader and nothing in flight, so the shard's other lanes go on, and what
-//! its sink held for it is free. It comes back when its sink is up, or settles something for another lane; of a sink
-//! that says nothing one lane tries after the other, `outage_after` apart. It reads from its own checkpoint, with its
-//! seal, as after a rewind.
+//! its sink held for it is free. It comes back from its own checkpoint, with its seal, as after a rewind; first with a
+//! reader that nobody shares and one piece (`trying`), so that it holds nobody up before something settles. All lanes
+//! of a sink come back when it says that it is up or settles anything; till then one of them always tries, since a
+//! sink that has nothing to send cannot find out that its destination is back.
 
 use std::time::Duration;
 
@@ -25,7 +26,7 @@ pub(super) struct SinkStanding {
     pub is_down: bool,
     /// When it last settled anything.
     pub settled_at: Option<Duration>,
-    /// When a parked lane of it last came back to try.
+    /// When a parked lane last came back to try.
     pub tried_at: Option<Duration>,
 }
 
@@ -68,7 +69,7 @@ impl Dispatcher {
     fn is_down(&mut self, lane: usize) -> bool {
         let (now, open_records) = (self.now, self.options.open_records);
         let state = &mut self.lanes[lane];
-        if !state.is_blocked(open_records) {
+        if state.trying || !state.is_blocked(open_records) {
             state.full_since = None;
             return false;
         }
@@ -98,6 +99,7 @@ impl Dispatcher {
         let state = &mut self.lanes[lane];
         state.phase = Phase::Parked;
         state.parked = Some(Parked { since: now, oldest });
+        state.trying = false;
         let (sink, shard) = (state.sink.0 as usize, state.shard);
         self.accounts[sink].parks += 1;
         self.pump(shard);
@@ -105,45 +107,54 @@ impl Dispatcher {
 
     fn bring_back(&mut self, sink: usize) {
         let standing = self.standings[sink];
-        if standing.is_down {
-            return;
+        let of_sink = |lane: &&Lane| lane.sink.0 as usize == sink;
+        let parked: Vec<(LaneId, Parked)> = self
+            .lanes
+            .iter()
+            .filter(of_sink)
+            .filter(|lane| lane.phase == Phase::Parked)
+            .filter_map(|lane| Some((lane.id, lane.parked?)))
+            .collect();
+        let Some((first, _)) = parked.first().copied() else { return };
+        let settles = |parked: &Parked| standing.settled_at.is_some_and(|at| at >= parked.since);
+        let mut back: Vec<LaneId> = Vec::new();
+        if !standing.is_down {
+            back.extend(parked.iter().filter(|(_, parked)| settles(parked)).map(|(lane, _)| *lane));
         }
-        let healthy = |parked: &Parked| standing.settled_at.is_some_and(|at| at >= parked.since);
-        let due = |parked: &Parked| {
-            let waited = self.now.saturating_sub(parked.since.max(standing.tried_at.unwrap_or_default()));
-            waited >= self.options.outage_after
-        };
-        let parked = |lane: &&Lane| lane.sink.0 as usize == sink && lane.phase == Phase::Parked;
-        let of_sink = self.lanes.iter().filter(parked).filter_map(|lane| Some((lane.id, lane.parked?)));
-        let mut lanes: Vec<LaneId> = Vec::new();
-        let mut first_due = None;
-        for (lane, parked) in of_sink {
-            if healthy(&parked) {
-                lanes.push(lane);
-            } else if due(&parked) && first_due.is_none() {
-                first_due = Some(lane);
+        if back.is_empty() {
+            let tries = self.lanes.iter().filter(of_sink).any(|lane| lane.trying || !lane.frontier.is_clear());
+            let waited = self.now.saturating_sub(standing.tried_at.unwrap_or_default());
+            if !tries || (!standing.is_down && waited >= self.options.outage_after) {
+                self.standings[sink].tried_at = Some(self.now);
+                back.push(first);
             }
         }
-        if lanes.is_empty()
-            && let Some(first) = first_due
-        {
-            self.standings[sink].tried_at = Some(self.now);
-            lanes.push(first);
-        }
-        // All of a shard first, then its readers: lanes that stand at one place share one.
-        for lane in &lanes {
-            self.lanes[lane.0 as usize].phase = Phase::Idle;
+        // All of them first, then their readers: lanes that stand at one place share one.
+        for lane in &back {
+            let state = &mut self.lanes[lane.0 as usize];
+            (state.phase, state.trying) = (Phase::Idle, true);
             self.open_lane(lane.0 as usize);
             self.find_reader(lane.0 as usize);
         }
-        for lane in lanes {
+        for lane in back {
             self.pump(self.lanes[lane.0 as usize].shard);
         }
     }
 
-    /// The lanes that are parked.
+    /// Something of a lane that was parked has settled, or it finds nothing to try with: it is one of all again.
+    pub(super) fn is_back(&mut self, lane: usize) {
+        let state = &mut self.lanes[lane];
+        (state.trying, state.parked) = (false, None);
+        if let Phase::Reading(reader) = state.phase
+            && let Some(reader) = self.readers.get_mut(reader)
+        {
+            reader.apart = false;
+        }
+    }
+
+    /// The lanes that are parked, and those that have come back to try.
     pub fn parked(&self) -> impl Iterator<Item = ParkedLane> {
-        self.lanes.iter().filter(|lane| lane.phase == Phase::Parked).filter_map(|lane| {
+        self.lanes.iter().filter_map(|lane| {
             let Parked { since, oldest } = lane.parked?;
             let shard = lane.key.shard.clone();
             Some(ParkedLane { sink: lane.sink, shard, lasting: self.now.saturating_sub(since), oldest })

@@ -40,6 +40,8 @@ pub(super) struct Reader {
     pub waits_since: Option<Duration>,
     /// It has waited in vain: not again before this.
     pub waits_not_before: Duration,
+    /// It serves a lane that tries whether its sink is back: no other has to do with it.
+    pub apart: bool,
     /// When the record arrived that it begins with, if that is known: for readers that catch up.
     pub oldest: Option<Millis>,
 }
@@ -59,7 +61,7 @@ impl Reader {
     }
 
     fn can_be_joined(&self, at: StartAt) -> bool {
-        self.in_flight.is_none() && !self.mid_record && self.at == at
+        !self.apart && self.in_flight.is_none() && !self.mid_record && self.at == at
     }
 }
 
@@ -90,6 +92,7 @@ impl Readers {
             near: false,
             waits_since: None,
             waits_not_before: Duration::ZERO,
+            apart: false,
             oldest: None,
         };
         self.by_id.insert(id, reader);
@@ -145,9 +148,14 @@ impl Readers {
     ///
     /// One that was only just opened is not waited for: a rewound lane pauses before it reads.
     pub(super) fn is_met(&self, id: ReaderId) -> bool {
-        let Some(own) = self.by_id.get(&id).filter(|own| !own.mid_record) else { return false };
+        let Some(own) = self.by_id.get(&id).filter(|own| !own.mid_record && !own.apart) else { return false };
         self.of_shard(own.shard).any(|other| {
-            other.id != id && other.open && other.in_flight.is_some() && !other.mid_record && other.at == own.at
+            other.id != id
+                && other.open
+                && !other.apart
+                && other.in_flight.is_some()
+                && !other.mid_record
+                && other.at == own.at
         })
     }
 
@@ -160,6 +168,7 @@ impl Readers {
         let Some(position) = own.position().filter(|_| !own.mid_record) else { return false };
         self.of_shard(own.shard).any(|other| {
             other.id != id
+                && !other.apart
                 && other.position().is_none_or(|behind| behind < position)
                 && (other.near || other.buffered_to.is_some_and(|buffered| buffered >= position))
                 && progresses(other)

@@ -25,7 +25,7 @@ impl Dispatcher {
     /// Joins the lanes of a reader to another that stands at the same position.
     pub(super) fn join_reader(&mut self, id: ReaderId) {
         let Some(reader) = self.readers.get_mut(id) else { return };
-        if reader.mid_record {
+        if reader.mid_record || reader.apart {
             return;
         }
         let (shard, at) = (reader.shard, reader.at);
@@ -59,7 +59,7 @@ impl Dispatcher {
             let state = &mut self.lanes[lane];
             let full = matches!(state.phase, Phase::Reading(_))
                 && state.awaiting.is_none()
-                && state.is_full(self.options.open_records);
+                && (state.is_full(self.options.open_records) || (state.trying && !state.frontier.is_clear()));
             if full && !std::mem::replace(&mut state.flush_sent, true) {
                 self.tell(lane, Tell::Flush);
             }
@@ -103,8 +103,8 @@ impl Dispatcher {
         reader.lanes.iter().all(|lane| {
             let lane = &self.lanes[lane.0 as usize];
             // A record that has begun is read to its end: no sink could settle half of it. Its size is bounded.
-            lane.awaiting.is_none()
-                && (reader.mid_record || !lane.is_full(self.options.open_records) || lane.rebuilds_beyond(reader.at))
+            let full = lane.is_full(self.options.open_records) || (lane.trying && !lane.frontier.is_clear());
+            lane.awaiting.is_none() && (reader.mid_record || !full || lane.rebuilds_beyond(reader.at))
         })
     }
 
