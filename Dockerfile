@@ -5,6 +5,8 @@
 #       --publish 127.0.0.1:8077:8077 --env STATUS_LISTEN=0.0.0.0:8077 \
 #       --env AWS_REGION --env KINESIS_STREAM --env KAFKA_BROKERS tunnelog:VERSION run /etc/tunnelog/siem-kafka.yaml
 #
+# After a change of the pipeline file: docker kill --signal HUP NAME
+#
 # In a container the status page must listen on 0.0.0.0:8077, and standard error is JSON lines.
 FROM scratch
 ARG VERSION

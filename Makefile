@@ -14,6 +14,9 @@ CARGO ?= cargo
 VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' "$(ROOT)/Cargo.toml" | head -n 1)
 IMAGE ?= tunnelog:$(VERSION)
 
+CARGO_FUZZ_VERSION := 0.13.2
+CARGO_FUZZ := $(ROOT)/.tools/cargo-fuzz/bin/cargo-fuzz
+
 CARGO_DENY_VERSION := 0.20.2
 CARGO_DENY_HOME := $(ROOT)/.tools/cargo-deny-$(CARGO_DENY_VERSION)
 CARGO_DENY := $(CARGO_DENY_HOME)/bin/cargo-deny
@@ -23,8 +26,8 @@ STATIC_TRIPLE := $(shell uname -m)-unknown-linux-gnu
 STATIC_BINARY := $(TARGET_DIR)/$(STATIC_TRIPLE)/release/tunnelog
 IMAGE_CONTEXT := $(TARGET_DIR)/image
 
-.PHONY: help demo demo-stack stack test chaos check fmt deny deny-advisories bench schemas golden static image clean \
-	need-cargo need-c need-lints
+.PHONY: help demo demo-stack stack test chaos fuzz check fmt deny deny-advisories bench schemas golden static image clean \
+	need-cargo need-c need-fuzz need-lints
 
 help: ## This list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' "$(ROOT)/Makefile" | while IFS=$$'\t' read -r name text; do \
@@ -66,6 +69,16 @@ deny: $(CARGO_DENY) ## Licences, bans and sources of the dependencies
 
 deny-advisories: $(CARGO_DENY) ## Known vulnerabilities of the dependencies; needs the advisory database
 	$(IN_ROOT) "$(CARGO_DENY)" check --hide-inclusion-graph advisories
+
+# New inputs go to target/; what is worth keeping is copied to tests/fuzz/corpus/. No sanitizer: the crate forbids
+# unsafe code, and without one the build is half as long and a run has twice the inputs.
+TARGET ?= record
+FUZZ_FLAGS ?= -max_total_time=600
+
+fuzz: need-cargo need-fuzz ## Fuzz one target with coverage: make fuzz TARGET=record|bgp|ike|text|letters|xml
+	@mkdir -p "$(TARGET_DIR)/fuzz/$(TARGET)"
+	$(IN_ROOT) PATH="$(dir $(CARGO_FUZZ)):$$PATH" $(CARGO) +nightly fuzz run --fuzz-dir tests/fuzz --sanitizer none --codegen-units 16 $(TARGET) \
+		"$(TARGET_DIR)/fuzz/$(TARGET)" "$(ROOT)/tests/fuzz/corpus/$(TARGET)" -- -max_len=8192 -dict=tests/fuzz/words.dict $(FUZZ_FLAGS)
 
 # `make bench BENCH_FLAGS=--quick`: a few rounds only, for CI.
 BENCH_FLAGS ?=
@@ -126,6 +139,13 @@ need-c:
 		echo "a C compiler or the headers of OpenSSL and zlib are missing, which Kafka's client needs:" \
 			"apt-get install gcc make pkg-config libssl-dev zlib1g-dev" >&2; \
 		echo "(without OpenSSL's headers, but with perl: cargo build --features vendored-openssl builds it too)" >&2; exit 1; }
+
+need-fuzz: $(CARGO_FUZZ)
+	@$(CARGO) +nightly --version >/dev/null 2>&1 || { \
+		echo "fuzzing needs nightly Rust: rustup toolchain install nightly --profile minimal" >&2; exit 1; }
+
+$(CARGO_FUZZ):
+	$(CARGO) install cargo-fuzz --locked --version $(CARGO_FUZZ_VERSION) --root "$(ROOT)/.tools/cargo-fuzz"
 
 need-lints:
 	@$(CARGO) fmt --version >/dev/null 2>&1 && $(CARGO) clippy --version >/dev/null 2>&1 || { \

@@ -17,7 +17,7 @@ pub(crate) fn established<'a>() -> Event<'a> {
         session_state: Some(SessionState::Up),
         severity: Severity::Info,
         summary: "BGP session with 169.254.50.86 established (OpenConfirm → Established)",
-        cloud: Cloud { provider: "aws", account_id: None, account_name: None, region: None },
+        cloud: Cloud { provider: "aws", account_id: None, account_name: None, account_ou: None, region: None },
         vpn: Some(vpn("vpn-0a1b2c3d4e5f60718", "203.0.113.17")),
         route_server: None,
         bgp: Some(Bgp {

@@ -33,7 +33,7 @@ fn event<'a>() -> Event<'a> {
         session_state: Some(SessionState::Up),
         severity: Severity::Info,
         summary: "BGP session with 169.254.50.86 established (OpenConfirm → Established)",
-        cloud: Cloud { provider: "aws", account_id: None, account_name: None, region: None },
+        cloud: Cloud { provider: "aws", account_id: None, account_name: None, account_ou: None, region: None },
         vpn: Some(Vpn {
             connection_id: "vpn-0a1b2c3d4e5f60718".into(),
             name: None,

@@ -53,7 +53,7 @@ fn a_folder_tells_account_region_and_age() {
     let snapshot = inventory(root.path()).load().unwrap();
     let connection = &snapshot.connections[CONNECTION];
     assert_eq!(connection.account_id.as_deref(), Some("123456789012"));
-    assert_eq!(snapshot.accounts["123456789012"], "net-prod");
+    assert_eq!(snapshot.accounts["123456789012"].name.as_deref(), Some("net-prod"));
     assert_eq!(connection.region.as_deref(), Some("ap-northeast-2"));
     assert_eq!(connection.as_of, Millis::parse("2025-11-08T05:38:00Z"));
     assert_eq!(connection.customer_gateway.as_ref().unwrap().asn, Some(65010));

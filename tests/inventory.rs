@@ -4,6 +4,12 @@
 
 #[path = "inventory/aws.rs"]
 mod aws;
+#[path = "inventory/delivered.rs"]
+mod delivered;
+#[path = "inventory/endpoints.rs"]
+mod endpoints;
+#[path = "inventory/organization.rs"]
+mod organization;
 #[path = "stack/mod.rs"]
 mod stack;
 mod support;
@@ -209,11 +215,40 @@ async fn a_denied_account_spoils_no_other_and_says_what_to_do() {
         );
         assert!(failure.starts_with(&start) && failure.contains("trust policy"), "{failure}");
     }
-    let probed = probe_with(&config, &stack::aws(&proxy.endpoint, "any", "key")).await.unwrap_err();
+    let probed = probe_with(&config, &stack::aws(&proxy.endpoint, "any", "key"), PATIENCE).await.unwrap_err();
     assert_eq!(probed.lines().count(), 2, "{probed}");
     proxy.rule(|_| Verdict::Pass);
-    let probed = probe_with(&config, &stack::aws(&proxy.endpoint, "any", "key")).await.unwrap();
+    let probed = probe_with(&config, &stack::aws(&proxy.endpoint, "any", "key"), PATIENCE).await.unwrap();
     assert_eq!(probed, "1 VPN connection, 2 accounts, 2 Regions");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_probe_of_many_accounts_asks_some_and_ends_in_time_when_nobody_answers() {
+    let proxy = Proxy::start();
+    let first = u64::from_str_radix(stack::unique("a").rsplit('-').next().unwrap(), 16).unwrap() % 800_000_000_000;
+    let ids = (0..200).map(|number| format!("{:012}", 100_000_000_000 + first + number)).collect();
+    let config = Ec2 { accounts: Some(Accounts::Ids(ids)), ..config(&[]) };
+    let sdk = stack::aws(&proxy.endpoint, "any", "key");
+    let some = probe_with(&config, &sdk, PATIENCE).await.unwrap();
+    assert_eq!(
+        some,
+        "0 VPN connections, 200 accounts, 2 Regions; 64 of 400 accounts and Regions were asked; \
+         `tunnelog inventory show --refresh` asks all"
+    );
+    let roles = |request: &Request| request.action == "AssumeRole";
+    assert_eq!(proxy.seen().iter().filter(|request| roles(request)).count(), 64, "as many accounts as may be");
+
+    proxy.rule(|request| if request.action == "AssumeRole" { Verdict::Pass } else { Verdict::Never });
+    let began = Instant::now();
+    let none = probe_with(&config, &sdk, Duration::from_secs(2)).await.unwrap_err();
+    assert!(began.elapsed() < PATIENCE / 2, "{:?}", began.elapsed());
+    let unanswered = none.lines().filter(|line| line.contains("no answer within 2 s")).count();
+    assert!(
+        none.ends_with(&format!(
+            "\n{unanswered} of 400 accounts and Regions were asked; `tunnelog inventory show --refresh` asks all"
+        )),
+        "{none}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -284,7 +319,11 @@ async fn the_organization_lists_its_accounts_with_their_names() {
     drop(fresh);
     proxy.rule(|_| THROTTLED);
     let mut again = opened(&config, folder.path(), &proxy.endpoint).await;
-    assert_eq!(again.snapshot().accounts[&id], "net-prod", "a restart knows the accounts before it has asked");
+    assert_eq!(
+        again.snapshot().accounts[&id].name.as_deref(),
+        Some("net-prod"),
+        "a restart knows the accounts before it has asked"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -314,7 +353,9 @@ fn command(folder: &Path, endpoint: &str, arguments: &[&str]) -> std::process::C
     {
         command.env(name, value);
     }
-    command.env("AWS_ENDPOINT_URL_EC2", endpoint).env("AWS_ENDPOINT_URL_STS", endpoint);
+    for service in ["EC2", "ORGANIZATIONS", "STS"] {
+        command.env(format!("AWS_ENDPOINT_URL_{service}"), endpoint);
+    }
     command.env("AWS_CONFIG_FILE", "/nowhere").env("AWS_SHARED_CREDENTIALS_FILE", "/nowhere");
     command
 }
@@ -370,7 +411,8 @@ fn a_restart_enriches_at_once_and_no_secret_is_in_state_exports_events_logs_or_e
     let connected = run(&["check", "--connect", "p.yaml"]).out();
     assert!(connected.contains("sts:AssumeRole on arn:aws:iam::") && connected.contains("trust policy"), "{connected}");
     run(&["inventory", "show", "p.yaml"]).expect(1).says(&["nothing is known yet", "--refresh"]);
-    let shown = run(&["inventory", "--log", "trace", "show", "p.yaml", "--refresh"]).expect(0).out();
+    let failed = format!("not refreshed: {0} in eu-west-1, {0} in us-east-1", denied.id);
+    let shown = run(&["inventory", "--log", "trace", "show", "p.yaml", "--refresh"]).expect(1).says(&[&failed]).out();
     let row = |account: &str, region: &str, rest: &str| {
         let found = |line: &str| line.contains(account) && line.contains(region) && line.trim_end().ends_with(rest);
         assert!(shown.lines().any(found), "{account} {region} {rest} is missing in\n{shown}");
@@ -378,6 +420,12 @@ fn a_restart_enriches_at_once_and_no_secret_is_in_state_exports_events_logs_or_e
     row(&account.id, "eu-west-1", "fresh");
     row(&denied.id, "us-east-1", "missing");
     assert!(shown.contains("what failed:\n  sts:AssumeRole on arn:aws:iam::"), "{shown}");
+
+    run(&["inventory", "show", "p.yaml", "--refresh", "--account", &account.id]).expect(0);
+    run(&["inventory", "show", "p.yaml", "--refresh", "--json"]).expect(1).says(&[&failed]);
+    run(&["inventory", "export", "p.yaml", "partly", "--refresh"])
+        .expect(1)
+        .says(&[&failed, "accounts and Regions written"]);
 
     // From now on EC2 does not answer at all: what is kept is enough.
     proxy.rule(|_| THROTTLED);
@@ -387,6 +435,7 @@ fn a_restart_enriches_at_once_and_no_secret_is_in_state_exports_events_logs_or_e
     assert_eq!(events[0].pointer("/vpn/tunnel/index"), Some(&json!(2)));
     assert_eq!(text(&events[0], "/vpn/customer_gateway/name"), "seoul-fw");
 
+    run(&["inventory", "show", "p.yaml"]).expect(0);
     run(&["inventory", "export", "p.yaml", "exported"]).expect(0);
     let of_account = run(&["inventory", "show", "p.yaml", "--json", "--account", &account.id]).expect(0).out();
     let of_account: Value = serde_json::from_str(&of_account).unwrap();
@@ -492,7 +541,7 @@ fn the_policies_in_deploy_allow_the_calls_that_are_made_and_no_other() {
         all
     };
     assert_eq!(actions("member-policy.json"), MEMBER_ACTIONS);
-    assert_eq!(actions("hub-policy.json"), [HUB_ACTIONS, ORGANIZATION_ACTIONS].concat());
+    assert_eq!(actions("hub-policy.json"), [&HUB_ACTIONS[..], &ORGANIZATION_ACTIONS[..]].concat());
     assert_eq!(actions("member-trust.json"), HUB_ACTIONS);
     let template = file("member-role.yaml");
     let lines = template.lines().filter(|line| !line.trim_start().starts_with('#')).map(str::trim);

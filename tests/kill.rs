@@ -209,6 +209,8 @@ sources:
 sinks:
   events: { file: { path: \"${OUT:-out}/events.ndjson\" } }
 checkpoint: { interval: 100ms }
+# As long as a second process waits for the first one to stop, and 5 s more.
+limits: { shutdown_grace: 1s }
 ";
 
 #[test]

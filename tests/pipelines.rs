@@ -23,11 +23,12 @@ fn pipelines() -> Vec<PathBuf> {
 }
 
 /// What the pipelines ask for: all else has a default.
-const NEEDED: [(&str, &str); 4] = [
+const NEEDED: [(&str, &str); 5] = [
     ("KINESIS_STREAM", "vpn-logs"),
     ("KAFKA_BROKERS", "b-1.example.com:9092,b-2.example.com:9092"),
     ("FIREHOSE_STREAM", "vpn-lake"),
     ("S3_BUCKET", "example-lake"),
+    ("EXTERNAL_ID", "an-id-of-32-hex-digits"),
 ];
 
 /// The names of the pipelines' environment variables, without those that have a default.

@@ -132,7 +132,7 @@ fn golden_events_fit_the_schema() {
 
 #[test]
 fn the_smallest_event_that_the_program_writes_fits_the_schema() {
-    let cloud = Cloud { provider: "aws", account_id: None, account_name: None, region: None };
+    let cloud = Cloud { provider: "aws", account_id: None, account_name: None, account_ou: None, region: None };
     let event = Event {
         schema: SCHEMA,
         id: EventId(1),

@@ -7,7 +7,7 @@ mod redb;
 
 use async_trait::async_trait;
 
-pub use self::redb::{Peek, RedbStore};
+pub use self::redb::{OpenError, Peek, RedbStore};
 use crate::delivery::{LaneKey, LaneState};
 
 /// Why a store failed.

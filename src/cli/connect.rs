@@ -4,6 +4,7 @@
 //! most, whatever becomes of the others.
 
 use std::collections::BTreeMap;
+use std::io::ErrorKind;
 use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -26,10 +27,16 @@ use crate::sink::rejects::MemoryRejects;
 /// How long a part may take: the tries of the AWS SDK (three, 5 s to connect) and of the Kafka client (10 s) end sooner
 /// and say more.
 const PATIENCE: Duration = Duration::from_secs(20);
+/// What is left of it for a part that keeps the time itself, since it says more of what it has found by then.
+#[cfg(feature = "aws")]
+const SPARE: Duration = Duration::from_secs(3);
 /// Parts that are asked at a time: a connection or two each.
 const AT_ONCE: usize = 16;
 /// The store's name where there is no store: a prefix that is taken belongs to another one.
 const NO_STORE: &str = "none yet";
+
+/// The probe of `enrich.ec2`.
+const EC2: &str = "inventory ec2";
 
 /// What is said of a part.
 enum Word {
@@ -44,14 +51,36 @@ type Probe = Pin<Box<dyn Future<Output = Word> + Send>>;
 /// Asks all parts and prints a line for each, in the order of the pipeline.
 pub(super) fn run(loaded: &Loaded) -> anyhow::Result<Outcome> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start threads")?;
-    let outcome = runtime.block_on(ask(probes(loaded)));
+    let probes = probes(loaded);
+    let width = probes.iter().map(|(name, _)| name.chars().count()).max().unwrap_or_default();
+    let outcome = runtime.block_on(ask(probes, |name, word| say(name, width, word)));
     // A call that blocks must not keep a finished process.
     runtime.shutdown_background();
     Ok(outcome)
 }
 
-async fn ask(probes: Vec<(String, Probe)>) -> Outcome {
-    let width = probes.iter().map(|(name, _)| name.chars().count()).max().unwrap_or_default();
+/// What is wrong with the parts of a pipeline that is to take over from `running`, whose store has this name. Those
+/// that have not changed are asked too: the files that they name may have.
+pub(super) async fn failures(loaded: &Loaded, running: &Loaded, store: &str) -> Vec<String> {
+    let mut probes = parts(loaded, store);
+    if loaded.pipeline.enrich.ec2 == running.pipeline.enrich.ec2 {
+        // An inventory that cannot be had holds up no event, so nor a reload that has not to do with it.
+        probes.retain(|(name, _)| name != EC2);
+    }
+    let mut failures = Vec::new();
+    let outcome = ask(probes, |name, word| {
+        if let Word::Fail(reason) = word {
+            failures.push(format!("{name}: {reason}"));
+        }
+    });
+    if outcome.await == Outcome::Failed && failures.is_empty() {
+        failures.push("a part could not be asked; please report this".into());
+    }
+    failures
+}
+
+/// The word is told for each probe, in their order.
+async fn ask(probes: Vec<(String, Probe)>, mut tell: impl FnMut(&str, &Word)) -> Outcome {
     let permits = Arc::new(Semaphore::new(AT_ONCE));
     let (mut names, mut running) = (Vec::new(), JoinSet::new());
     for (index, (name, probe)) in probes.into_iter().enumerate() {
@@ -75,7 +104,7 @@ async fn ask(probes: Vec<(String, Probe)>) -> Outcome {
         };
         answers.insert(index, word);
         while let Some(word) = answers.remove(&next) {
-            say(&names[next], width, &word);
+            tell(&names[next], &word);
             next += 1;
             if matches!(word, Word::Fail(_)) {
                 outcome = Outcome::Failed;
@@ -84,7 +113,7 @@ async fn ask(probes: Vec<(String, Probe)>) -> Outcome {
     }
     // What waited for a line that never came.
     for (index, word) in answers {
-        say(&names[index], width, &word);
+        tell(&names[index], &word);
     }
     outcome
 }
@@ -103,6 +132,13 @@ fn probes(loaded: &Loaded) -> Vec<(String, Probe)> {
     let (word, store) = checkpoint(&loaded.checkpoint_file());
     let mut probes: Vec<(String, Probe)> = vec![("checkpoint".into(), now(word))];
     probes.extend(identities(loaded));
+    probes.extend(parts(loaded, &store));
+    probes
+}
+
+/// The parts of a pipeline, whose store has this name.
+fn parts(loaded: &Loaded, store: &str) -> Vec<(String, Probe)> {
+    let mut probes: Vec<(String, Probe)> = Vec::new();
     let pipeline = &loaded.pipeline;
     for (name, source) in &pipeline.sources {
         probes.push((format!("source {name}"), of_source(loaded, source)));
@@ -112,17 +148,20 @@ fn probes(loaded: &Loaded) -> Vec<(String, Probe)> {
     }
     #[cfg(feature = "aws")]
     if let Some(ec2) = pipeline.enrich.ec2.clone() {
-        probes.push(("inventory ec2".into(), later(async move { crate::enrich::ec2::probe(&ec2).await })));
+        probes.push((
+            EC2.into(),
+            later(async move { crate::enrich::ec2::probe(&ec2, PATIENCE - SPARE).await }),
+        ));
     }
     for (name, sink) in &pipeline.sinks {
-        probes.push((format!("sink {name}"), of_sink(context(loaded, name, &store), sink)));
+        probes.push((format!("sink {name}"), of_sink(context(loaded, name, store), sink)));
     }
     let letters =
         match pipeline.dead_letters.as_ref().and_then(|letters| Some((letters.s3.clone()?, letters.aws.clone()))) {
             // The name that it has in a run, which its marker has too.
             Some((s3, aws)) => {
                 let sink = Sink { s3: Some(s3), aws, ..Sink::default() };
-                of_sink(context(loaded, "dead-letters", &store), &sink)
+                of_sink(context(loaded, "dead-letters", store), &sink)
             }
             None => now(file(&loaded.dead_letters_file())),
         };
@@ -219,10 +258,12 @@ fn file(sink: &FileSink) -> Word {
     let shown = sink.path.display();
     match std::fs::OpenOptions::new().append(true).open(&sink.path) {
         Ok(_) => Word::Ok(format!("{shown} is there")),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => match folder_of(&sink.path) {
-            Ok(()) => Word::Ok(format!("{shown} is made at the start")),
-            Err(reason) => Word::Fail(reason),
-        },
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
+            match folder_of(&sink.path) {
+                Ok(()) => Word::Ok(format!("{shown} is made at the start")),
+                Err(reason) => Word::Fail(reason),
+            }
+        }
         Err(error) => Word::Fail(format!("{shown} cannot be written: {error}; make it writable for this user")),
     }
 }

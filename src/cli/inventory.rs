@@ -15,7 +15,8 @@ use crate::event::Millis;
 
 const SHOW_HELP: &str = "\
 Shows what the pipeline keeps in its state folder, whether it runs or not. With `--refresh` everything is asked for
-once now, with the credentials of this shell.
+once now, with the credentials of this shell; if an account or a Region then fails, or the organization cannot be
+listed, the table says which and why, and the exit code is 1. (Unknown organizational units are no failure.)
 
 Examples:
   tunnelog inventory show pipelines/multi-account.yaml
@@ -83,38 +84,48 @@ pub(super) fn run(arguments: &InventoryArgs) -> anyhow::Result<Outcome> {
         super::say_error(&format!("{} has no `enrich.ec2`, so there is nothing to show", loaded.path.display()));
         return Ok(Outcome::Misused);
     };
+    let mut failed = Vec::new();
     if which.refresh {
-        refresh(ec2, &loaded)?;
+        failed = refresh(ec2, &loaded, which)?;
     }
     let kept = Kept::new(loaded.inventory_folder());
     match &arguments.command {
-        InventoryCommand::Show { which, json } => show(&kept, ec2, which, *json),
+        InventoryCommand::Show { which, json } => show(&kept, ec2, which, *json)?,
         InventoryCommand::Export { which, folder } => {
             let written = kept.export(folder, &|account| which.wants(account)).map_err(anyhow::Error::msg)?;
             anstream::eprintln!("{written} accounts and Regions written to {}", folder.display());
-            Ok(Outcome::Finished)
         }
     }
+    if failed.is_empty() {
+        return Ok(Outcome::Finished);
+    }
+    super::say_error(&format!("not refreshed: {}", failed.join(", ")));
+    Ok(Outcome::Failed)
 }
 
-fn refresh(ec2: &Ec2, loaded: &Loaded) -> anyhow::Result<()> {
+/// Asks everybody once; returns what failed of that which is wanted.
+fn refresh(ec2: &Ec2, loaded: &Loaded, which: &Which) -> anyhow::Result<Vec<String>> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start threads")?;
     runtime.block_on(async {
         let mut inventory = Ec2Inventory::connect(ec2, Context::of(loaded)).await.map_err(anyhow::Error::msg)?;
         inventory.allow_all();
         inventory.refresh_once().await;
-        Ok(())
+        let status = inventory.status();
+        let organization = status.organization_failure.map(|_| "the organization's accounts".to_owned());
+        let failed = status.places.into_iter().filter(|place| place.failure.is_some() && which.wants(&place.account));
+        let failed = failed.map(|place| format!("{} in {}", place.account, place.region));
+        Ok(organization.into_iter().chain(failed).collect())
     })
 }
 
-fn show(kept: &Kept, ec2: &Ec2, which: &Which, json: bool) -> anyhow::Result<Outcome> {
+fn show(kept: &Kept, ec2: &Ec2, which: &Which, json: bool) -> anyhow::Result<()> {
     let nothing = "nothing is known yet: run the pipeline, or use `--refresh`";
     let mut status = kept.status().context(nothing)?;
     status.places.retain(|place| which.wants(&place.account));
     let now = now();
     let text = if json { as_json(&status, ec2, now)? } else { table(&status, ec2, now) };
     print_all(text.as_bytes())?;
-    Ok(Outcome::Finished)
+    Ok(())
 }
 
 /// How much to believe: `fresh`, `stale` or `missing`, as events say it.
@@ -144,14 +155,21 @@ fn table(status: &Status, ec2: &Ec2, now: Millis) -> String {
         Some(name) => format!("{} {name}", place.account),
         None => place.account.clone(),
     };
-    let width = status.places.iter().map(|place| account(place).chars().count()).max().unwrap_or(0).max(12);
+    let ou = |place: &PlaceStatus| place.account_ou.clone().unwrap_or_default();
+    let widest =
+        |text: &dyn Fn(&PlaceStatus) -> String| status.places.iter().map(|place| text(place).chars().count()).max();
+    let width = widest(&account).unwrap_or(0).max(12);
+    // No column where nobody has an organizational unit.
+    let ous = widest(&ou).filter(|width| *width > 0).map(|width| width.max(19));
+    let ou_column = |text: &str| ous.map_or_else(String::new, |width| format!("{text:<width$}  "));
     // Writing to a String cannot fail.
-    let _ = writeln!(text, "{:<width$}  {:<16} {:>11}  {:>8}  state", "account", "Region", "connections", "age");
+    let title = ou_column("organizational unit");
+    let _ = writeln!(text, "{:<width$}  {title}{:<16} {:>11}  {:>8}  state", "account", "Region", "connections", "age");
     for place in &status.places {
         let age = age(place, now).map_or_else(|| "never".to_owned(), short);
         let (account, region, connections) = (account(place), &place.region, place.connections);
-        let state = state(place, ec2, now);
-        let _ = writeln!(text, "{account:<width$}  {region:<16} {connections:>11}  {age:>8}  {state}");
+        let (ou, state) = (ou_column(&ou(place)), state(place, ec2, now));
+        let _ = writeln!(text, "{account:<width$}  {ou}{region:<16} {connections:>11}  {age:>8}  {state}");
     }
     let failures = status.places.iter().filter_map(|place| place.failure.as_ref());
     let failures: Vec<&String> = status.organization_failure.iter().chain(failures).collect();
@@ -160,6 +178,9 @@ fn table(status: &Status, ec2: &Ec2, now: Millis) -> String {
         for failure in failures {
             let _ = writeln!(text, "  {failure}");
         }
+    }
+    if let Some(failure) = &status.units_failure {
+        let _ = writeln!(text, "\norganizational units may be missing or old:\n  {failure}");
     }
     text
 }

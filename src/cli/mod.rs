@@ -2,6 +2,7 @@
 //!
 //! Exit codes: 0 finished, 1 failed (or something could not be read), 2 wrong usage or configuration.
 
+mod changes;
 mod check;
 mod connect;
 mod decode;
@@ -10,9 +11,11 @@ mod interrupt;
 mod inventory;
 mod place;
 mod refused;
+mod reload;
 mod run;
 mod schema;
 pub mod simulate;
+mod status;
 mod summary;
 
 use std::ffi::OsString;

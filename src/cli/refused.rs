@@ -63,6 +63,7 @@ pub(super) fn with_event(letter: &DeadLetter, visit: impl FnOnce(&Event<'_>)) {
             provider: "aws",
             account_id: about.and_then(|event| text(&event.account)),
             account_name: None,
+            account_ou: None,
             region: about.and_then(|event| text(&event.region)),
         },
         vpn,

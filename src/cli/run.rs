@@ -6,19 +6,24 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use indicatif::{ProgressBar, ProgressStyle};
-use tokio_util::sync::CancellationToken;
 
 use super::check::load_and_say;
-use super::{Outcome, interrupt, summary};
+use super::interrupt::{self, Asked};
+use super::reload::{Finished, Generations};
+use super::{Outcome, summary};
 use crate::config::Loaded;
 use crate::config::types::Identity;
-use crate::pipeline::{self, Inputs, Parts, Progress, Report};
+use crate::pipeline::{Inputs, Progress};
 use crate::telemetry::health::Health;
 use crate::telemetry::metrics::Metrics;
 
 const RUN_HELP: &str = "\
 SIGTERM or Ctrl-C stops reading, lets what is under way be delivered, remembers it, and exits 0; a second one exits
 at once. Started again, it goes on where it stopped.
+
+SIGHUP reads the pipeline file and the files that it names again, also if nothing has changed. It checks them and
+reaches what they name; then what is under way is delivered and remembered, and the new pipeline goes on from there.
+On any problem the old one runs on; the log and /readyz say why.
 
 Example:
   tunnelog run pipelines/quickstart.yaml";
@@ -92,7 +97,7 @@ impl IdentityArgs {
 
 pub(super) fn run(arguments: &RunArgs) -> anyhow::Result<Outcome> {
     let Some(loaded) = load_and_say(&arguments.pipeline) else { return Ok(Outcome::Misused) };
-    drive(&loaded, &Inputs::Configured)
+    drive(loaded, &Inputs::Configured)
 }
 
 pub(super) fn replay(arguments: &ReplayArgs) -> anyhow::Result<Outcome> {
@@ -100,7 +105,7 @@ pub(super) fn replay(arguments: &ReplayArgs) -> anyhow::Result<Outcome> {
     let bar = progress_bar(&arguments.inputs);
     let progress = bar.clone().map(|bar| Arc::new(move |bytes| bar.inc(bytes)) as Progress);
     let inputs = Inputs::Files { inputs: arguments.inputs.clone(), identity: arguments.identity.identity(), progress };
-    let outcome = drive(&loaded, &inputs);
+    let outcome = drive(loaded, &inputs);
     if let Some(bar) = bar {
         bar.finish_and_clear();
     }
@@ -121,44 +126,29 @@ fn progress_bar(inputs: &[PathBuf]) -> Option<ProgressBar> {
     Some(bar)
 }
 
-fn drive(loaded: &Loaded, inputs: &Inputs) -> anyhow::Result<Outcome> {
+fn drive(loaded: Loaded, inputs: &Inputs) -> anyhow::Result<Outcome> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start threads")?;
     let outcome = runtime.block_on(drive_until_signal(loaded, inputs));
     // A read that blocks must not keep a finished process.
     runtime.shutdown_background();
-    let report = outcome?;
-    summary::say(loaded, inputs, &report);
+    let Finished { loaded, report, store } = outcome?;
+    summary::say(&loaded, inputs, &report);
+    // Last of all: who waits for it may rely on everything else being free.
+    drop(store);
     Ok(Outcome::Finished)
 }
 
-async fn drive_until_signal(loaded: &Loaded, inputs: &Inputs) -> anyhow::Result<Report> {
+async fn drive_until_signal(loaded: Loaded, inputs: &Inputs) -> anyhow::Result<Finished> {
     let metrics = Metrics::install()?;
     let health = Health::new();
-    let mut parts = pipeline::assemble(loaded, inputs, health).await?;
-    add_status(loaded, metrics, &mut parts).await?;
-    let shutdown = CancellationToken::new();
-    tracing::info!(pipeline = loaded.name, checkpoint = %inputs.checkpoint_file(loaded).display(), "running");
+    let asked = Asked::default();
     tokio::select! {
-        report = pipeline::run(parts, shutdown.clone()) => Ok(report?),
-        failed = interrupt::watch(shutdown) => {
+        // Signals first: they are caught before anything is opened.
+        biased;
+        failed = interrupt::watch_all(&asked, &health) => {
             failed?;
             anyhow::bail!("signals cannot be watched")
         }
+        finished = Generations::new(loaded, inputs, &health, &metrics, &asked).run() => finished,
     }
-}
-
-#[cfg(feature = "status")]
-async fn add_status(loaded: &Loaded, metrics: Metrics, parts: &mut Parts) -> anyhow::Result<()> {
-    if let Some(status) = &loaded.pipeline.status {
-        let listener = crate::telemetry::server::bind(status.listen).await?;
-        tracing::info!(address = %listener.local_addr()?, "status page");
-        parts.background.push(pipeline::Background::Status(listener, metrics, parts.health.clone()));
-    }
-    Ok(())
-}
-
-#[cfg(not(feature = "status"))]
-#[expect(clippy::unused_async, reason = "the same shape as with the feature")]
-async fn add_status(_: &Loaded, _: Metrics, _: &mut Parts) -> anyhow::Result<()> {
-    Ok(())
 }

@@ -12,7 +12,8 @@ use crate::sink::file::files_of;
 
 /// Prints the table on standard error: standard output belongs to console sinks.
 pub(super) fn say(loaded: &Loaded, inputs: &Inputs, report: &Report) {
-    anstream::eprint!("{}", table(loaded, inputs, report));
+    // A terminal that was closed is no failure of the run.
+    let _ = std::io::Write::write_all(&mut anstream::stderr(), table(loaded, inputs, report).as_bytes());
 }
 
 fn table(loaded: &Loaded, inputs: &Inputs, report: &Report) -> String {

@@ -30,7 +30,7 @@ pub struct Aws {
 }
 
 /// A Kinesis data stream.
-#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Kinesis {
     /// The stream's name, or its ARN, which also names the Region and may be of another account.
@@ -59,7 +59,7 @@ pub enum Start {
 }
 
 /// An Amazon Data Firehose stream.
-#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct FirehoseSink {
     /// The stream's name.
@@ -84,7 +84,7 @@ pub enum Pack {
 }
 
 /// Objects in an S3 bucket.
-#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct S3Sink {
     /// The bucket's name.

@@ -30,7 +30,8 @@ pub struct Ec2 {
     /// The role that may list the organization's accounts, by ARN. Default: the credentials themselves, which then
     /// belong to the management account or a delegated administrator.
     pub organization_role: Option<String>,
-    /// Whether Organizations is asked for the accounts' names. Default: with `accounts: organization`.
+    /// Whether Organizations is asked for the accounts' names and organizational units. Default: with
+    /// `accounts: organization`.
     pub account_names: Option<bool>,
     /// Another address for all that the inventory asks (EC2, Organizations, STS), for example an emulator's. For
     /// one service alone: `AWS_ENDPOINT_URL_EC2` and its siblings in the environment.

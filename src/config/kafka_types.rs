@@ -8,7 +8,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// A topic of Apache Kafka, Amazon MSK or what speaks their protocol.
-#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct KafkaSink {
     /// Bootstrap brokers, `host:port`; a single text may list several, separated by commas.
@@ -69,7 +69,7 @@ pub enum KafkaCompression {
 }
 
 /// TLS settings; paths are relative to the pipeline file.
-#[derive(Clone, Default, Deserialize, JsonSchema)]
+#[derive(Clone, Default, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Tls {
     /// Certificate authorities to trust in place of the system's, PEM.
@@ -87,7 +87,7 @@ pub struct Tls {
 }
 
 /// How to log in.
-#[derive(Clone, Deserialize, JsonSchema)]
+#[derive(Clone, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Sasl {
     /// The mechanism.

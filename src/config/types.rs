@@ -50,7 +50,7 @@ pub struct Pipeline {
 }
 
 /// A source: exactly one of `kinesis`, `simulate`, `replay`.
-#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Source {
     /// A Kinesis data stream that CloudWatch Logs subscriptions write to.
@@ -71,7 +71,7 @@ pub struct Source {
 }
 
 /// A seeded fleet of VPN connections. One seed, one output.
-#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Simulate {
     /// Same seed, same records.
@@ -111,7 +111,7 @@ impl Default for Simulate {
 }
 
 /// Files, recognised by their content: envelopes, `aws kinesis get-records` answers, log lines, dead letters, …
-#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Replay {
     /// Files and folders, relative to the pipeline file.
@@ -138,13 +138,14 @@ pub struct Identity {
 }
 
 /// What is known about the VPN connections: at most one of `ec2`, `file`, `simulated`.
-#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Enrich {
     /// EC2 itself, in many accounts and Regions; asked again and again.
     pub ec2: Option<Ec2>,
     /// A saved AWS CLI answer (`describe-vpn-connections` and its siblings), or a folder of them, best
-    /// `{account}/{region}/describe-*.json`. Read again when a file changes.
+    /// `{account}/{region}/describe-*.json`; `list-accounts` names the accounts, and its accounts may have an `OuPath`
+    /// (`Root/Workloads/Prod`), as `tunnelog inventory export` writes. Read again when a file changes.
     pub file: Option<PathBuf>,
     /// The inventory of the `simulate` source of this name.
     pub simulated: Option<String>,
@@ -170,7 +171,7 @@ impl Default for Enrich {
 }
 
 /// A sink: exactly one of `kafka`, `firehose`, `s3`, `file`, `console`; and which events it gets in which format.
-#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Sink {
     /// A topic of Apache Kafka, Amazon MSK or what speaks their protocol.
@@ -208,7 +209,7 @@ pub struct Sink {
 }
 
 /// NDJSON files.
-#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct FileSink {
     /// The file, relative to the working directory; folders are made. Rotated files get a number
@@ -240,12 +241,12 @@ pub enum Compression {
 }
 
 /// Standard output.
-#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ConsoleSink {}
 
 /// The form of an event: a name, or a name with its options.
-#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
 #[serde(untagged)]
 pub enum Format {
     /// A format with its defaults.
@@ -265,7 +266,7 @@ pub enum FormatName {
 }
 
 /// Exactly one format with its options.
-#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct FormatOptions {
     /// Our own schema, one JSON object.
@@ -303,7 +304,7 @@ pub enum RawOption {
 
 /// A condition: AND across keys, OR within one. What cannot be known (the inventory does not have the
 /// connection) neither keeps an event out nor throws it away: it passes and is counted.
-#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Condition {
     /// Kinds of event.
@@ -354,7 +355,7 @@ impl Condition {
 }
 
 /// Where dead letters go: exactly one of `file`, `s3`.
-#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct DeadLetters {
     /// Objects in an S3 bucket, one dead letter a line.
@@ -369,7 +370,7 @@ pub struct DeadLetters {
 }
 
 /// Where the pipeline remembers what is delivered.
-#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Checkpoint {
     /// An embedded database; one process at a time. Default: `state/<name>.redb`.
@@ -385,7 +386,7 @@ impl Default for Checkpoint {
 }
 
 /// Upper bounds. What exceeds one is refused or waits; nothing grows without end.
-#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Limits {
     /// A record's size after decompression, 1MiB to 256MiB. A larger one (a gzip bomb) becomes a dead letter.
@@ -396,7 +397,8 @@ pub struct Limits {
     /// A sink that can take no more of a shard and has delivered nothing of it for this long is taken for down,
     /// whatever its connection says (see `on_outage`). At least 1s.
     pub outage_after: Duration,
-    /// How long a SIGTERM waits for sinks to settle.
+    /// How long a SIGTERM or a reload waits for sinks to settle. A start waits as long, and 5 s more, for another
+    /// process to let go of the checkpoint.
     pub shutdown_grace: Duration,
 }
 
@@ -412,7 +414,7 @@ impl Default for Limits {
 }
 
 /// Metrics and health over HTTP.
-#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Status {
     /// Address and port of `/metrics`, `/healthz`, `/readyz`. In a container: `0.0.0.0:8077`.

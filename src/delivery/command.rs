@@ -159,6 +159,22 @@ pub struct Account {
     pub parks: u64,
 }
 
+impl Account {
+    /// Adds what another run of the same sink came to.
+    pub fn add(&mut self, other: &Account) {
+        let Account { records, submitted, settled, rejected, bytes, filtered, abandoned, rewinds, parks } = other;
+        self.records += records;
+        self.submitted += submitted;
+        self.settled += settled;
+        self.rejected += rejected;
+        self.bytes += bytes;
+        self.filtered += filtered;
+        self.abandoned += abandoned;
+        self.rewinds += rewinds;
+        self.parks += parks;
+    }
+}
+
 /// What is under way.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Load {

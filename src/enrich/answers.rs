@@ -267,6 +267,8 @@ pub(super) struct TransitGatewayOptions {
 pub(super) struct Account {
     pub(super) id: Text,
     pub(super) name: Text,
+    /// Not AWS's: the OU by names, as `tunnelog inventory export` adds it.
+    pub(super) ou_path: Text,
 }
 
 /// A scalar in whatever type it was written.

@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use super::answers::{self, Answers, Part, Tag, Text};
 use super::overlay::Overlay;
-use super::{Connection, Snapshot, TunnelInfo};
+use super::{Account, Connection, Snapshot, TunnelInfo};
 use crate::event::{CustomerGateway, Gateway, GatewayKind, Routing, Transport};
 
 /// Joins `answers`. `tags` is the allow-list of EC2 tag keys; the columns of `overlay` are not subject to
@@ -30,8 +30,12 @@ pub fn join(answers: &Answers, tags: &[String], overlay: Overlay) -> Snapshot {
         connection.tags = shared.tags.of(tags);
         connections.insert(Arc::clone(&connection.id), Arc::new(connection));
     }
-    let accounts = index.accounts.iter().map(|(&id, &name)| (id.to_owned(), name.to_owned())).collect();
+    let accounts = index.accounts.iter().map(|(&id, &(_, account))| (id.to_owned(), named(account))).collect();
     Snapshot { connections, accounts, overlay, configured: true, ..Snapshot::default() }
+}
+
+fn named(account: &answers::Account) -> Account {
+    Account { name: account.name.owned(), ou: account.ou_path.owned() }
 }
 
 /// The transit gateways of answers whose place says that the account owns them: there they have names and tags.
@@ -102,7 +106,7 @@ struct Index<'a> {
     customer_gateways: ById<'a, answers::CustomerGateway>,
     vpn_gateways: ById<'a, answers::VpnGateway>,
     transit_gateways: ById<'a, answers::TransitGateway>,
-    accounts: HashMap<&'a str, &'a str>,
+    accounts: ById<'a, answers::Account>,
 }
 
 type ById<'a, T> = HashMap<&'a str, (&'a Part, &'a T)>;
@@ -132,7 +136,6 @@ fn by_id<'a, T>(
 impl<'a> Index<'a> {
     fn of(answers: &'a Answers) -> Self {
         let parts = &answers.parts;
-        let accounts = by_id(parts, |part| part.answer.accounts.as_ref(), |account| &account.id, |_, _| 0);
         Index {
             connections: by_id(
                 parts,
@@ -164,7 +167,7 @@ impl<'a> Index<'a> {
                 |gateway| &gateway.transit_gateway_id,
                 transit_gateway_rank,
             ),
-            accounts: accounts.into_iter().filter_map(|(id, (_, account))| Some((id, account.name.text()?))).collect(),
+            accounts: by_id(parts, |part| part.answer.accounts.as_ref(), |account| &account.id, |_, _| 0),
         }
     }
 

@@ -95,7 +95,9 @@ fn fill_cloud<'a>(
         cloud.account_id = inventory.or_else(|| Some(owner).filter(|owner| is_account_id(owner))).map(Cow::Borrowed);
     }
     if let Some(account_id) = cloud.account_id.as_deref() {
-        cloud.account_name = snapshot.accounts.get(account_id).map(String::as_str);
+        let account = snapshot.accounts.get(account_id);
+        cloud.account_name = account.and_then(|account| account.name.as_deref());
+        cloud.account_ou = account.and_then(|account| account.ou.as_deref());
     }
     if cloud.region.is_none() {
         let inventory = connection.and_then(|connection| connection.region.as_deref());

@@ -86,13 +86,22 @@ pub struct TunnelInfo {
     pub accepted_routes: Option<u64>,
 }
 
+/// What is known of an account.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Account {
+    /// Its name in Organizations.
+    pub name: Option<String>,
+    /// The path of its organizational unit: `Root/Workloads/Prod`.
+    pub ou: Option<String>,
+}
+
 /// Everything known at one moment. Immutable.
 #[derive(Clone, Debug, Default)]
 pub struct Snapshot {
     /// By connection id; ids are unique across accounts and Regions, addresses are not.
     pub connections: HashMap<Arc<str>, Arc<Connection>>,
-    /// Names of accounts by id.
-    pub accounts: HashMap<String, String>,
+    /// Accounts by id.
+    pub accounts: HashMap<String, Account>,
     /// Overlay tags of connections that `connections` does not have (those that it has carry theirs).
     pub overlay: HashMap<String, BTreeMap<String, String>>,
     /// Whether the pipeline has an inventory at all.

@@ -120,7 +120,7 @@ fn of_two_answers_the_newer_counts_and_the_place_is_kept() {
     let found = snapshot.connections.remove("vpn-1").unwrap();
     assert_eq!((found.state.as_deref(), found.as_of), (Some("available"), Some(Millis(2))));
     assert_eq!((found.account_id.as_deref(), found.region.as_deref()), (Some("111111111111"), Some("us-east-1")));
-    assert_eq!(snapshot.accounts["111111111111"], "net");
+    assert_eq!(snapshot.accounts["111111111111"].name.as_deref(), Some("net"));
 }
 
 #[test]

@@ -92,6 +92,9 @@ pub struct Cloud<'a> {
     /// From the inventory.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub account_name: Option<&'a str>,
+    /// The path of the account's organizational unit, from the inventory: `Root/Workloads/Prod`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub account_ou: Option<&'a str>,
     /// `@aws.region`, else the inventory, else the configured default.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub region: Option<Cow<'a, str>>,

@@ -57,6 +57,7 @@ pub fn normalize<'a>(
         provider: "aws",
         account_id: log.account.as_deref().map(Cow::Borrowed).or(account),
         account_name: None,
+        account_ou: None,
         region: log.region.as_deref().map(Cow::Borrowed).or(region),
     };
     let route_server: Option<RouteServer<'a>> = peer.map(route_server::Peer::into_event);

@@ -3,9 +3,12 @@
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 use super::{Background, NamedSink, NamedSource, Parts};
-use crate::checkpoint::RedbStore;
+use crate::checkpoint::{CheckpointStore, OpenError, RedbStore};
 use crate::config::Loaded;
 use crate::config::types::{self, FormatName, Identity};
 use crate::core::{Core, SinkPlan};
@@ -64,31 +67,98 @@ impl Inputs {
     }
 }
 
-/// Opens everything that the pipeline file names, the checkpoint first: it says whether another process runs.
-pub async fn assemble(loaded: &Loaded, inputs: &Inputs, health: Health) -> Result<Parts, AssembleError> {
-    let store = RedbStore::open(&inputs.checkpoint_file(loaded)).map_err(fail)?;
-    let pipeline = &loaded.pipeline;
+/// A checkpoint store that this process has to itself.
+pub struct OpenStore {
+    /// The store.
+    pub store: Box<dyn CheckpointStore>,
+    /// Its name, which destinations may be marked with.
+    pub id: Arc<str>,
+}
+
+/// A pipeline that cannot start. The store is as it was.
+pub struct Unassembled {
+    /// Why.
+    pub error: AssembleError,
+    /// The store.
+    pub store: OpenStore,
+}
+
+/// What another process may take beyond its `shutdown_grace` to let go of the checkpoint.
+const HANDING_OVER: Duration = Duration::from_secs(5);
+
+/// The pause between two looks at whether it has.
+const LOOK: Duration = Duration::from_millis(50);
+
+/// Opens the checkpoint, which says whether another process runs. That one may be about to stop (a rolling restart),
+/// so it gets the time that it has for it before it is an error.
+pub async fn open_store(loaded: &Loaded, inputs: &Inputs) -> Result<OpenStore, AssembleError> {
+    let path = inputs.checkpoint_file(loaded);
+    let patience = loaded.pipeline.limits.shutdown_grace.0 + HANDING_OVER;
+    let start = Instant::now();
+    let mut said = false;
+    loop {
+        match RedbStore::open(&path) {
+            Ok(store) => return Ok(OpenStore { id: store.id().into(), store: Box::new(store) }),
+            Err(OpenError::InUse { .. }) if start.elapsed() < patience => {}
+            Err(error) => return Err(fail(error)),
+        }
+        if !std::mem::replace(&mut said, true) {
+            let checkpoint = path.display();
+            tracing::info!(%checkpoint, ?patience, "another process has the checkpoint; waiting for it to stop");
+        }
+        tokio::time::sleep(LOOK).await;
+    }
+}
+
+/// Opens everything else that the pipeline file names.
+pub async fn assemble(
+    loaded: &Loaded,
+    inputs: &Inputs,
+    health: Health,
+    store: OpenStore,
+) -> Result<Parts, Box<Unassembled>> {
+    match open(loaded, inputs, &store.id).await {
+        Ok(open) => Ok(open.with(loaded, health, store.store)),
+        Err(error) => Err(Box::new(Unassembled { error, store })),
+    }
+}
+
+/// What a pipeline file names, open.
+struct Open {
+    sources: Vec<NamedSource>,
+    plans: Vec<SinkPlan>,
+    sinks: Vec<NamedSink>,
+    snapshot: Snapshot,
+    background: Option<Background>,
+}
+
+async fn open(loaded: &Loaded, inputs: &Inputs, store: &Arc<str>) -> Result<Open, AssembleError> {
     let (snapshot, background) = inventory(loaded).await?;
-    let inventory = Arc::new(Inventory::new(snapshot));
     let rejects = rejects(loaded).await?;
-    let store_id: Arc<str> = store.id().into();
-    let (plans, sinks) = sinks(loaded, inputs, &store_id, &rejects).await?;
-    let max_record_bytes = usize::try_from(pipeline.limits.record.0).unwrap_or(usize::MAX);
-    let names = sinks.iter().map(|sink| Arc::clone(&sink.name)).collect();
-    Ok(Parts {
-        name: loaded.name.as_str().into(),
-        sources: sources(loaded, inputs).await?,
-        core: Arc::new(Core::new(max_record_bytes, plans).with_names(names)),
-        inventory,
-        sinks,
-        store: Box::new(store),
-        checkpoint_interval: pipeline.checkpoint.interval.0,
-        open_records: pipeline.limits.open_records as usize,
-        outage_after: pipeline.limits.outage_after.0,
-        shutdown_grace: pipeline.limits.shutdown_grace.0,
-        health,
-        background: background.into_iter().collect(),
-    })
+    let (plans, sinks) = sinks(loaded, inputs, store, &rejects).await?;
+    Ok(Open { sources: sources(loaded, inputs).await?, plans, sinks, snapshot, background })
+}
+
+impl Open {
+    fn with(self, loaded: &Loaded, health: Health, store: Box<dyn CheckpointStore>) -> Parts {
+        let limits = &loaded.pipeline.limits;
+        let max_record_bytes = usize::try_from(limits.record.0).unwrap_or(usize::MAX);
+        let names = self.sinks.iter().map(|sink| Arc::clone(&sink.name)).collect();
+        Parts {
+            name: loaded.name.as_str().into(),
+            sources: self.sources,
+            core: Arc::new(Core::new(max_record_bytes, self.plans).with_names(names)),
+            inventory: Arc::new(Inventory::new(self.snapshot)),
+            sinks: self.sinks,
+            store,
+            checkpoint_interval: loaded.pipeline.checkpoint.interval.0,
+            open_records: limits.open_records as usize,
+            outage_after: limits.outage_after.0,
+            shutdown_grace: limits.shutdown_grace.0,
+            health,
+            background: self.background.into_iter().collect(),
+        }
+    }
 }
 
 fn fail(error: impl std::fmt::Display) -> AssembleError {

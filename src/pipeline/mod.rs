@@ -25,18 +25,19 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-pub use self::assemble::{AssembleError, DEAD_LETTERS, Inputs, Progress, assemble};
+pub use self::assemble::{AssembleError, DEAD_LETTERS, Inputs, OpenStore, Progress, Unassembled, assemble, open_store};
 use self::outages::Outages;
-pub use self::parts::{Background, NamedSink, NamedSource, Parts, Report, RunError};
+pub use self::parts::{Background, Ended, NamedSink, NamedSource, Parts, Report, RunError, StoreTask};
 use self::reader::{Grant, ReaderTask};
 use self::sink::{SinkTask, ToSink};
 use self::tally::SourceTally;
 pub use self::tally::Totals;
 use self::tasks::{announce, beside, commit_all};
+use crate::checkpoint::CheckpointStore;
 use crate::core::Core;
 use crate::delivery::{
-    BatchId, Command, Dispatcher, Epoch, LaneId, LaneKey, LaneState, Options, ReadResult, ReaderId, Seal, Settlement,
-    SinkId, SinkOptions,
+    Account, BatchId, Command, Dispatcher, Epoch, LaneId, LaneKey, LaneState, Options, ReadResult, ReaderId, Seal,
+    Settlement, SinkId, SinkOptions,
 };
 use crate::enrich::Inventory;
 use crate::source::{Reopen, ShardEvent, ShardId};
@@ -67,8 +68,18 @@ enum Happened {
     Failed(String),
 }
 
-/// Runs a pipeline until its sources end, or until `shutdown`.
+/// Runs a pipeline until its sources end, or until `shutdown`, and closes its store.
 pub async fn run(parts: Parts, shutdown: CancellationToken) -> Result<Report, RunError> {
+    let grace = parts.shutdown_grace;
+    let ended = run_and_keep(parts, shutdown).await?;
+    if tokio::time::timeout(grace, ended.store).await.is_err() {
+        tracing::warn!("the last commit did not end in time; what is not remembered is read again");
+    }
+    Ok(ended.report)
+}
+
+/// Runs a pipeline until its sources end, or until `shutdown`; its store is for who runs on.
+pub async fn run_and_keep(parts: Parts, shutdown: CancellationToken) -> Result<Ended, RunError> {
     let mut engine = Engine::start(parts).await?;
     let outcome = engine.turn(shutdown).await;
     engine.stop(outcome).await
@@ -83,11 +94,15 @@ struct Engine {
     readers: HashMap<ReaderId, mpsc::UnboundedSender<Grant>>,
     sinks: Vec<mpsc::UnboundedSender<ToSink>>,
     store: mpsc::Sender<Vec<(LaneKey, LaneState)>>,
+    /// Never aborted: a commit that was cut off would leave in the dark what is remembered.
+    store_task: StoreTask,
     sources: BTreeMap<Arc<str>, SourceParts>,
     core: Arc<Core>,
     inventory: Arc<Inventory>,
     names: Vec<Arc<str>>,
     sink_metrics: Arc<[SinkMetrics]>,
+    /// What the counters have of the accounts.
+    counted: Vec<Account>,
     core_metrics: CoreMetrics,
     totals: Arc<Mutex<Totals>>,
     health: Health,
@@ -117,8 +132,7 @@ impl Engine {
         let remembered = parts.store.load().await.map_err(|error| RunError::Failed(error.to_string()))?;
         let (events, inbox) = mpsc::channel(EVENTS);
         let mut tasks = JoinSet::new();
-        let (store, commits) = mpsc::channel(1);
-        tasks.spawn(commit_all(parts.store, commits, events.clone()));
+        let (store, store_task) = keep(parts.store, events.clone());
         let names: Vec<Arc<str>> = parts.sinks.iter().map(|sink| Arc::clone(&sink.name)).collect();
         let sink_metrics: Arc<[SinkMetrics]> = names.iter().map(SinkMetrics::new).collect();
         let (mut sinks, mut sink_options) = (Vec::new(), Vec::new());
@@ -146,9 +160,8 @@ impl Engine {
             sources.insert(name, SourceParts { reopen, region, tally });
         }
         let ending = CancellationToken::new();
-        for part in parts.background {
-            tasks.spawn(beside(part, Arc::clone(&parts.inventory), ending.clone()));
-        }
+        let background = parts.background.into_iter();
+        background.for_each(|part| drop(tasks.spawn(beside(part, Arc::clone(&parts.inventory), ending.clone()))));
         parts.health.set(health::STARTING, None);
         Ok(Engine {
             dispatcher,
@@ -158,9 +171,11 @@ impl Engine {
             readers: HashMap::new(),
             sinks,
             store,
+            store_task,
             sources,
             core: parts.core,
             inventory: parts.inventory,
+            counted: vec![Account::default(); names.len()],
             names,
             sink_metrics,
             core_metrics: CoreMetrics::new(),
@@ -197,12 +212,12 @@ impl Engine {
                     self.show();
                 }
                 () = shutdown.cancelled(), if deadline.is_none() => {
-                    self.health.set(health::STOPPING, Some("asked to stop"));
                     self.dispatcher.drain();
                     deadline = Some(Instant::now() + self.grace);
                 }
                 () = until(deadline) => return Ok(false),
                 Some(ended) = self.tasks.join_next() => task_ended(ended)?,
+                ended = &mut self.store_task => return Err(store_ended(ended.err())),
             }
             self.execute();
             if self.dispatcher.is_finished() {
@@ -362,19 +377,22 @@ impl Engine {
         self.core_metrics.checkpoint_age_seconds.set(self.last_commit.elapsed().as_secs_f64());
         self.core_metrics.inventory_connections.set(self.inventory.snapshot().connections.len() as f64);
         self.core_metrics.inventory_age_seconds.set(self.inventory.age().as_secs_f64());
-        for (index, (metrics, account)) in self.sink_metrics.iter().zip(self.dispatcher.accounts()).enumerate() {
+        let accounts = self.sink_metrics.iter().zip(self.dispatcher.accounts()).zip(&mut self.counted);
+        for (index, ((metrics, account), counted)) in accounts.enumerate() {
             metrics.open_records.set(load.open_records.get(index).copied().unwrap_or(0) as f64);
-            metrics.delivered.absolute(account.settled);
-            metrics.rejected.absolute(account.rejected);
-            metrics.bytes.absolute(account.bytes);
-            metrics.filtered.absolute(account.filtered);
-            metrics.rewinds.absolute(account.rewinds);
-            metrics.parks.absolute(account.parks);
+            // By difference: the run before this one has counted too.
+            metrics.delivered.increment(account.settled.saturating_sub(counted.settled));
+            metrics.rejected.increment(account.rejected.saturating_sub(counted.rejected));
+            metrics.bytes.increment(account.bytes.saturating_sub(counted.bytes));
+            metrics.filtered.increment(account.filtered.saturating_sub(counted.filtered));
+            metrics.rewinds.increment(account.rewinds.saturating_sub(counted.rewinds));
+            metrics.parks.increment(account.parks.saturating_sub(counted.parks));
+            *counted = *account;
         }
     }
 
     /// Closes the sinks and says how it went.
-    async fn stop(mut self, outcome: Result<bool, RunError>) -> Result<Report, RunError> {
+    async fn stop(mut self, outcome: Result<bool, RunError>) -> Result<Ended, RunError> {
         self.show();
         self.sources.values().for_each(|source| source.tally.overdue(true));
         let report = Report {
@@ -385,7 +403,7 @@ impl Engine {
         self.ending.cancel();
         outcome?;
         // Closing the channels ends readers, sinks and store; a source or a stuck call is aborted below.
-        let Engine { readers, sinks, store, inbox, events, mut tasks, grace, .. } = self;
+        let Engine { readers, sinks, store, store_task, inbox, events, mut tasks, grace, .. } = self;
         drop((readers, sinks, store, inbox, events));
         let closed = tokio::time::timeout(grace, async {
             while let Some(ended) = tasks.join_next().await {
@@ -397,8 +415,24 @@ impl Engine {
             Ok(result) => result?,
             Err(_) => tracing::warn!("not everything could be closed in time; what is not remembered is read again"),
         }
-        Ok(report)
+        Ok(Ended { report, store: store_task })
     }
+}
+
+/// Starts the store's task, which commits what is sent to it.
+#[expect(clippy::disallowed_methods, reason = "joined by who runs on; in the engine's set it would be aborted")]
+fn keep(
+    store: Box<dyn CheckpointStore>,
+    events: mpsc::Sender<Happened>,
+) -> (mpsc::Sender<Vec<(LaneKey, LaneState)>>, StoreTask) {
+    let (commits, inbox) = mpsc::channel(1);
+    (commits, tokio::spawn(commit_all(store, inbox, events)))
+}
+
+/// The store's task only ends after the engine: it has panicked.
+fn store_ended(error: Option<tokio::task::JoinError>) -> RunError {
+    let why = error.map_or_else(|| "without a reason".into(), |error| error.to_string());
+    RunError::Failed(format!("the checkpoint's task ended abnormally ({why}); please report this"))
 }
 
 fn task_ended(ended: Result<Result<(), String>, tokio::task::JoinError>) -> Result<(), RunError> {

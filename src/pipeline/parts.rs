@@ -75,10 +75,18 @@ pub enum Background {
     /// Asks EC2 for the inventory again and again.
     #[cfg(feature = "aws")]
     Ec2(Box<crate::enrich::ec2::Ec2Inventory>),
-    /// Serves `/metrics`, `/healthz` and `/readyz`.
-    #[cfg(feature = "status")]
-    Status(tokio::net::TcpListener, crate::telemetry::metrics::Metrics, Health),
 }
+
+/// A run that has ended in order.
+pub struct Ended {
+    /// How.
+    pub report: Report,
+    /// The store: it comes back when its last commit is done.
+    pub store: StoreTask,
+}
+
+/// A store that is used by a task until that ends.
+pub type StoreTask = tokio::task::JoinHandle<Box<dyn CheckpointStore>>;
 
 /// How a run ended.
 #[derive(Clone, Debug, Default)]
@@ -89,6 +97,20 @@ pub struct Report {
     pub totals: Totals,
     /// What each sink got, dead letters included.
     pub sinks: Vec<(Arc<str>, Account)>,
+}
+
+impl Report {
+    /// Adds what came of the run after this one, in the same process.
+    pub fn add(&mut self, next: Report) {
+        self.finished = next.finished;
+        self.totals.add_all(&next.totals);
+        for (name, account) in next.sinks {
+            match self.sinks.iter_mut().find(|(known, _)| *known == name) {
+                Some((_, sum)) => sum.add(&account),
+                None => self.sinks.push((name, account)),
+            }
+        }
+    }
 }
 
 /// Why a run failed. What was not remembered is read again next time.

@@ -48,6 +48,21 @@ impl Totals {
             *sum += count;
         }
     }
+
+    /// Adds what a later run has read.
+    pub(super) fn add_all(&mut self, later: &Totals) {
+        self.records += later.records;
+        self.record_bytes += later.record_bytes;
+        self.control += later.control;
+        self.misses += later.misses;
+        self.gaps += later.gaps;
+        for (reason, count) in &later.unreadable {
+            *self.unreadable.entry(reason).or_default() += count;
+        }
+        for (sum, count) in self.events.iter_mut().zip(later.events) {
+            *sum += count;
+        }
+    }
 }
 
 /// One source's tally; its readers share it.

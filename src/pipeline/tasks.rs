@@ -1,8 +1,6 @@
 //! The tasks around the dispatcher that are neither readers nor sinks: sources, the store, what runs beside.
 
 use std::sync::Arc;
-#[cfg(feature = "status")]
-use std::time::Duration;
 
 use tokio::sync::mpsc;
 use tokio::time::Instant;
@@ -33,27 +31,8 @@ pub(super) async fn beside(
             ec2.keep_fresh(inventory, ending).await;
             Ok(())
         }
-        #[cfg(feature = "status")]
-        Background::Status(listener, metrics, health) => {
-            let upkeep = async {
-                loop {
-                    tokio::time::sleep(UPKEEP).await;
-                    metrics.upkeep();
-                }
-            };
-            tokio::select! {
-                served = crate::telemetry::server::serve(listener, health, metrics.clone(), ending) => {
-                    served.map_err(|error| format!("the status page ended: {error}"))
-                }
-                () = upkeep => Ok(()),
-            }
-        }
     }
 }
-
-/// How often the recorder folds what histograms have gathered.
-#[cfg(feature = "status")]
-const UPKEEP: Duration = Duration::from_secs(5);
 
 /// A source's task: passes on what it announces.
 pub(super) async fn announce(
@@ -90,12 +69,12 @@ pub(super) async fn announce(
     }
 }
 
-/// The store's task: commits one set of states after the other, each until it is remembered.
+/// The store's task: commits one set of states after the other, each until it is remembered; then gives the store back.
 pub(super) async fn commit_all(
     mut store: Box<dyn CheckpointStore>,
     mut commits: mpsc::Receiver<Vec<(LaneKey, LaneState)>>,
     events: mpsc::Sender<Happened>,
-) -> Result<(), String> {
+) -> Box<dyn CheckpointStore> {
     let seconds = CoreMetrics::new().checkpoint_commit_seconds;
     while let Some(states) = commits.recv().await {
         let mut backoff = Backoff::new(1);
@@ -108,14 +87,17 @@ pub(super) async fn commit_all(
             };
             let again = matches!(happened, Happened::StoreDown(_));
             if events.send(happened).await.is_err() {
-                return Ok(());
+                return store;
             }
             if !again {
                 break;
             }
-            tokio::time::sleep(backoff.next()).await;
+            tokio::select! {
+                () = tokio::time::sleep(backoff.next()) => {}
+                () = events.closed() => return store,
+            }
         }
         seconds.record(began.elapsed().as_secs_f64());
     }
-    Ok(())
+    store
 }

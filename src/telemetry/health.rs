@@ -20,6 +20,9 @@ pub const STARTING: &str = "starting";
 /// The condition of a process that drains.
 pub const STOPPING: &str = "stopping";
 
+/// The condition of a process whose last reload failed, or that is between two pipelines.
+pub const RELOAD: &str = "reload";
+
 /// The clock that tells how long something lasts.
 type Clock = Arc<dyn Fn() -> Instant + Send + Sync>;
 
@@ -100,6 +103,11 @@ impl Health {
                 state.conditions.insert(one_line(name), Condition { reason, since: now });
             }
         }
+    }
+
+    /// Forgets every condition but [`RELOAD`] and [`STOPPING`]: the parts that they were about are gone.
+    pub fn forget_parts(&self) {
+        self.state().conditions.retain(|name, _| name == RELOAD || name == STOPPING);
     }
 
     /// Whether the engine has beaten within [`HEARTBEAT_TIMEOUT`].
@@ -221,6 +229,15 @@ mod tests {
         assert_eq!(health.readiness(), (false, "engine: its loop does not turn (for 60 s)\n".into()));
         health.heartbeat();
         assert!(health.is_live());
+    }
+
+    #[test]
+    fn what_is_said_of_parts_goes_with_them() {
+        let (health, _) = health();
+        health.set("sink siem", Some("refused"));
+        health.set(RELOAD, Some("2 problems"));
+        health.forget_parts();
+        assert_eq!(health.readiness().1, "reload: 2 problems (for 0 s)\n");
     }
 
     #[test]

@@ -34,6 +34,8 @@ pub enum MetricsError {
 #[derive(Clone, Debug)]
 pub struct Metrics {
     handle: PrometheusHandle,
+    /// Labels, as they are rendered, whose series are not shown.
+    hidden: Arc<Mutex<Vec<String>>>,
 }
 
 impl Metrics {
@@ -58,15 +60,27 @@ impl Metrics {
             describe();
             gauge!(name::BUILD_INFO, "version" => env!("CARGO_PKG_VERSION")).set(1.0);
         });
-        let metrics = Metrics { handle: recorder.handle() };
+        let metrics = Metrics { handle: recorder.handle(), hidden: Arc::default() };
         Ok((recorder, metrics))
     }
 
     /// All metrics in the Prometheus text format 0.0.4, those of the process at the end.
     pub fn render(&self) -> String {
         let mut text = self.handle.render();
+        let hidden = self.hidden.lock().unwrap_or_else(PoisonError::into_inner);
+        if !hidden.is_empty() {
+            let is_shown = |line: &&str| line.starts_with('#') || !hidden.iter().any(|label| line.contains(label));
+            text = text.lines().filter(is_shown).fold(String::new(), |text, line| text + line + "\n");
+        }
         process::render(&mut text);
         text
+    }
+
+    /// Shows no series of these, each a label and its value, until it is called again: parts that are in the pipeline
+    /// file no more would keep their last numbers for ever, and a recorder cannot forget.
+    pub fn hide<'a>(&self, gone: impl IntoIterator<Item = (&'static str, &'a str)>) {
+        let labels = gone.into_iter().map(|(label, value)| format!("{label}=\"{value}\"")).collect();
+        *self.hidden.lock().unwrap_or_else(PoisonError::into_inner) = labels;
     }
 
     /// Moves observations of histograms into their buckets. To be called every few seconds: without it they
@@ -277,6 +291,44 @@ impl CoreMetrics {
     }
 }
 
+/// What is counted of reloads.
+#[derive(Clone, Debug)]
+pub struct ReloadMetrics {
+    succeeded: Counter,
+    failed: Counter,
+    last_successful: Gauge,
+    last_timestamp_seconds: Gauge,
+}
+
+impl ReloadMetrics {
+    /// The handles; the pipeline file was read `now`, as Unix time in seconds.
+    pub fn new(now: f64) -> Self {
+        let reloads = |result| counter!(name::RELOADS, "result" => result);
+        let handles = ReloadMetrics {
+            succeeded: reloads("succeeded"),
+            failed: reloads("failed"),
+            last_successful: gauge!(name::LAST_RELOAD_SUCCESSFUL),
+            last_timestamp_seconds: gauge!(name::LAST_RELOAD_TIMESTAMP_SECONDS),
+        };
+        handles.last_successful.set(1.0);
+        handles.last_timestamp_seconds.set(now);
+        handles
+    }
+
+    /// A reload succeeded at this Unix time in seconds.
+    pub fn succeeded(&self, now: f64) {
+        self.succeeded.increment(1);
+        self.last_successful.set(1.0);
+        self.last_timestamp_seconds.set(now);
+    }
+
+    /// A reload failed.
+    pub fn failed(&self) {
+        self.failed.increment(1);
+        self.last_successful.set(0.0);
+    }
+}
+
 /// [`name::LANES`] in a state; states are words from a closed list, hence `'static`.
 pub fn lanes(state: &'static str) -> Gauge {
     gauge!(name::LANES, "state" => state)
@@ -369,6 +421,7 @@ mod tests {
             SourceMetrics::new(&"main".into()).unreadable("not_gzip");
             drop((SinkMetrics::new(&"siem".into()), CoreMetrics::new(), StreamMetrics::new(&"main".into())));
             drop(AccountMetrics::new(&"111122223333".into()));
+            ReloadMetrics::new(1.7e9).failed();
             lanes("running").set(2.0);
         });
         for metric in name::CATALOGUE {
@@ -393,6 +446,22 @@ mod tests {
         assert!(rendered(one).contains("tunnelog_records_read_total{source=\"main\"} 1\n"));
         assert!(rendered(one).contains("tunnelog_records_read_total{source=\"main\"} 1\n"));
         assert!(rendered(|| ()).contains("tunnelog_build_info{version="));
+    }
+
+    #[test]
+    fn a_part_that_is_gone_is_shown_no_more_and_counts_on_when_it_is_back() {
+        let (recorder, metrics) = Metrics::local().unwrap();
+        let count = |sink: &str| {
+            metrics::with_local_recorder(&recorder, || SinkMetrics::new(&sink.into()).delivered.increment(2));
+        };
+        count("siem");
+        count("siem-2");
+        metrics.hide([("sink", "siem")]);
+        let text = metrics.render();
+        assert!(!text.contains("sink=\"siem\"") && text.contains("sink=\"siem-2\""), "{text}");
+        metrics.hide([]);
+        count("siem");
+        assert!(metrics.render().contains("tunnelog_sink_items_total{sink=\"siem\",outcome=\"delivered\"} 4\n"));
     }
 
     #[test]

@@ -55,6 +55,12 @@ pub const STREAM_BEHIND_SECONDS: &str = "tunnelog_stream_behind_seconds";
 pub const STREAM_BEHIND_RECORDS: &str = "tunnelog_stream_behind_records";
 /// Reads that the service refused for their frequency or size.
 pub const STREAM_THROTTLED: &str = "tunnelog_stream_throttled_total";
+/// Reloads by how they went.
+pub const RELOADS: &str = "tunnelog_reloads_total";
+/// Whether the latest reload succeeded.
+pub const LAST_RELOAD_SUCCESSFUL: &str = "tunnelog_last_reload_successful";
+/// When the latest successful reload was.
+pub const LAST_RELOAD_TIMESTAMP_SECONDS: &str = "tunnelog_last_reload_timestamp_seconds";
 /// Reads that failed.
 pub const SOURCE_ERRORS: &str = "tunnelog_source_errors_total";
 /// Ranges of records that are lost upstream.
@@ -187,6 +193,19 @@ pub const CATALOGUE: &[Metric] = {
         ),
         row(LANE_OPEN_RECORDS, Gauge, &["sink"], "Records read and not yet settled by this sink."),
         row(LANE_REWINDS, Counter, &["sink"], "Returns to the checkpoint; what was in flight is read again."),
+        row(
+            RELOADS,
+            Counter,
+            &["result"],
+            "Reloads: succeeded, or failed, after which the pipeline runs on as it was.",
+        ),
+        row(LAST_RELOAD_SUCCESSFUL, Gauge, &[], "0 after a reload that failed, until one succeeds; otherwise 1."),
+        row(
+            LAST_RELOAD_TIMESTAMP_SECONDS,
+            Gauge,
+            &[],
+            "When the pipeline file in use was read, at the start or by a reload, as Unix time.",
+        ),
         row(CHECKPOINT_COMMITS, Counter, &[], "Commits of positions."),
         row(CHECKPOINT_COMMIT_SECONDS, Histogram, &[], "How long a commit of positions takes."),
         row(CHECKPOINT_AGE_SECONDS, Gauge, &[], "Time since the latest commit: what a crash now would repeat."),

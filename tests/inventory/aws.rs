@@ -31,6 +31,8 @@ pub(crate) enum Verdict {
     Half,
     /// The connection ends in the middle of the answer.
     BreaksOff,
+    /// There is none, until the client gives up.
+    Never,
 }
 
 pub(crate) const THROTTLED: Verdict = Verdict::Answer(
@@ -144,6 +146,10 @@ fn serve_one(mut client: TcpStream, moto: &str, state: &Mutex<State>) -> std::io
             "HTTP/1.1 {status} X\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{body}",
             body.len()
         );
+    }
+    if matches!(verdict, Verdict::Never) {
+        client.set_read_timeout(None)?;
+        return client.read(&mut [0; 16]).map(drop);
     }
     let mut upstream = TcpStream::connect(moto)?;
     let head = head.lines().filter(|line| !line.to_ascii_lowercase().starts_with("connection:"));

@@ -116,9 +116,15 @@ impl Running {
 
     /// SIGTERM, and how it ended.
     pub(crate) fn terminate(&mut self) -> ExitStatus {
-        let kill = Command::new("sh").args(["-c", &format!("kill -TERM {}", self.child.id())]).status().unwrap();
-        assert!(kill.success(), "it ended before it could be stopped");
+        self.signal("TERM");
         self.child.wait().unwrap()
+    }
+
+    /// Fails if it had ended before.
+    #[track_caller]
+    pub(crate) fn signal(&self, name: &str) {
+        let kill = Command::new("sh").args(["-c", &format!("kill -{name} {}", self.child.id())]).status().unwrap();
+        assert!(kill.success(), "it ended before it could be told");
     }
 
     pub(crate) fn wait(&mut self) -> ExitStatus {

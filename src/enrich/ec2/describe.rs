@@ -1,8 +1,9 @@
-//! The calls: what is known of one account in one Region, and the accounts of an organization.
+//! The calls: what is known of one account in one Region.
+
+use std::sync::Arc;
 
 use aws_config::SdkConfig;
 use aws_sdk_sts::config::Credentials;
-use serde::Deserialize;
 
 use super::client::{Call, Caller};
 use super::endpoint::{Service, resolve};
@@ -19,8 +20,6 @@ pub const MEMBER_ACTIONS: [&str; 4] = [
     "ec2:DescribeVpnGateways",
     "ec2:DescribeTransitGateways",
 ];
-/// What the credentials that ask Organizations must allow.
-pub const ORGANIZATION_ACTIONS: [&str; 1] = ["organizations:ListAccounts"];
 /// What the process's own credentials must allow on the roles.
 pub const HUB_ACTIONS: [&str; 1] = ["sts:AssumeRole"];
 
@@ -28,7 +27,7 @@ pub const HUB_ACTIONS: [&str; 1] = ["sts:AssumeRole"];
 const FORMS: [&Form; 4] = [&xml::VPN_CONNECTIONS, &xml::CUSTOMER_GATEWAYS, &xml::VPN_GATEWAYS, &xml::TRANSIT_GATEWAYS];
 
 /// Pages of one answer: 1,000 transit gateways, or 20,000 accounts of 20 a page. More is a loop.
-const MAX_PAGES: usize = 1000;
+pub(super) const MAX_PAGES: usize = 1000;
 
 /// The API's version, which fixes the names in the answers.
 const VERSION: &str = "2016-11-15";
@@ -37,12 +36,8 @@ const VERSION: &str = "2016-11-15";
 #[derive(Debug)]
 pub(super) struct Client {
     caller: Caller,
-    roles: Roles,
+    roles: Arc<Roles>,
     sdk: SdkConfig,
-    organization_role: Option<String>,
-    /// For Organizations: 20 accounts a call, and AWS allows few calls.
-    organization_limit: RateLimit,
-    home: String,
 }
 
 /// Why an account and Region could not be asked: a line for a person.
@@ -56,29 +51,15 @@ pub(super) struct Failure {
 }
 
 impl Failure {
-    fn new(fault: &Fault, text: String) -> Failure {
+    pub(super) fn new(fault: &Fault, text: String) -> Failure {
         let kind = fault.code.clone().unwrap_or_else(|| format!("{:?}", fault.class));
         Failure { text, kind, passes: fault.is_passing() }
     }
 }
 
-/// An account of the organization.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Member {
-    pub(super) id: String,
-    pub(super) name: String,
-}
-
 impl Client {
-    pub(super) fn new(roles: Roles, home: &str, organization_role: Option<String>, sdk: &SdkConfig) -> Client {
-        Client {
-            caller: Caller::new(sdk),
-            roles,
-            sdk: sdk.clone(),
-            organization_role,
-            organization_limit: RateLimit::new(1),
-            home: home.to_owned(),
-        }
+    pub(super) fn new(roles: Arc<Roles>, sdk: &SdkConfig) -> Client {
+        Client { caller: Caller::new(sdk), roles, sdk: sdk.clone() }
     }
 
     pub(super) async fn own_account(&self) -> Result<String, String> {
@@ -146,81 +127,6 @@ impl Client {
         }
         Err(Fault::new(Class::Unavailable, "the pages of the answer do not end"))
     }
-
-    /// The active accounts of the organization.
-    pub(super) async fn members(&self) -> Result<Vec<Member>, Failure> {
-        let role = self.organization_role.as_deref();
-        let credentials = self.credentials(role).await?;
-        match self.all_members(&credentials).await {
-            Ok(members) => Ok(members),
-            Err(fault) => {
-                if fault.class == Class::Credentials {
-                    self.roles.forget(role).await;
-                }
-                let what = "the organization".to_owned();
-                let subject = Subject { action: ORGANIZATION_ACTIONS[0], what, region: &self.home, role };
-                Err(Failure::new(&fault, subject.explain(&fault)))
-            }
-        }
-    }
-
-    async fn all_members(&self, credentials: &Credentials) -> Result<Vec<Member>, Fault> {
-        let endpoint = resolve(Service::Organizations, &self.home, &self.sdk);
-        let (limit, operation) = (&self.organization_limit, "ListAccounts");
-        let mut members = Vec::new();
-        let mut token: Option<String> = None;
-        for _ in 0..MAX_PAGES {
-            let body = match &token {
-                Some(token) => serde_json::json!({ "NextToken": token }).to_string(),
-                None => "{}".to_owned(),
-            };
-            let call =
-                Call { service: Service::Organizations, endpoint: &endpoint, credentials, limit, operation, body };
-            let page = self.caller.call(&call, read_accounts).await?;
-            members.extend(page.accounts.into_iter().filter_map(active));
-            match page.next_token.filter(|token| !token.is_empty()) {
-                None => return Ok(members),
-                next if next == token => break,
-                next => token = next,
-            }
-        }
-        Err(Fault::new(Class::Unavailable, "the pages of the answer do not end"))
-    }
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct AccountsPage {
-    accounts: Vec<AccountAnswer>,
-    #[serde(default)]
-    next_token: Option<String>,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct AccountAnswer {
-    id: String,
-    #[serde(default)]
-    name: Option<String>,
-    /// Takes the place of `Status`, which AWS retires in September 2026.
-    #[serde(default)]
-    state: Option<String>,
-    #[serde(default)]
-    status: Option<String>,
-}
-
-/// A page of accounts. The parser's own words may quote the answer, so only its place is told.
-fn read_accounts(bytes: &[u8]) -> Result<AccountsPage, String> {
-    let place = |error: serde_json::Error| format!("the answer is damaged at column {}", error.column());
-    serde_json::from_slice(bytes).map_err(place)
-}
-
-/// An account that can be asked; a suspended or closed one refuses everything.
-fn active(account: AccountAnswer) -> Option<Member> {
-    let state = account.state.or(account.status);
-    let is_active = state.as_deref().is_none_or(|state| state == "ACTIVE");
-    (is_active && crate::enrich::is_account_id(&account.id))
-        .then(|| Member { name: account.name.unwrap_or_default(), id: account.id })
 }
 
 /// As a form field: everything but letters, digits and `-._~` as `%XX`.
@@ -237,7 +143,6 @@ fn percent_encoded(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, reason = "tests may panic")]
     use super::*;
 
     #[test]
@@ -245,17 +150,6 @@ mod tests {
         for (action, form) in MEMBER_ACTIONS.iter().zip(FORMS) {
             assert_eq!(*action, format!("ec2:Describe{}", form.list));
         }
-    }
-
-    #[test]
-    fn only_active_accounts_with_an_id_are_members() {
-        let page = br#"{"Accounts":[{"Id":"111122223333","Name":"net","Status":"ACTIVE","Paths":["x"]},
-            {"Id":"222233334444","State":"SUSPENDED","Status":"ACTIVE"},{"Id":"not-an-id","Status":"ACTIVE"},
-            {"Id":"333344445555","State":"ACTIVE"}],"NextToken":null}"#;
-        let members: Vec<_> = read_accounts(page).unwrap().accounts.into_iter().filter_map(active).collect();
-        let ids: Vec<_> = members.iter().map(|member| (member.id.as_str(), member.name.as_str())).collect();
-        assert_eq!(ids, [("111122223333", "net"), ("333344445555", "")]);
-        assert!(read_accounts(br#"{"Accounts":[{"Id":"SECRET"#).unwrap_err().contains("damaged"));
     }
 
     #[test]

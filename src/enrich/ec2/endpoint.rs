@@ -1,7 +1,8 @@
 //! Where EC2 and Organizations answer: addresses by Region, partition, FIPS and dual-stack. Pure.
 //!
-//! The rules are those of the services' own endpoint rule sets (the SDKs ship them); the test is a table of
-//! their addresses.
+//! The rules are those of the services' own endpoint rule sets. `tests/inventory/endpoints.txt` has what they come
+//! to in every Region: the test here holds this module against it, `tests/inventory/endpoints.rs` the rule sets of an
+//! SDK.
 
 use aws_config::SdkConfig;
 use aws_types::service_config::ServiceConfigKey;
@@ -66,13 +67,11 @@ pub(super) fn own(service: Service, region: &str, fips: bool, dual_stack: bool) 
     let partition = partition_of(region);
     let suffix = if dual_stack { partition.dual_stack_suffix } else { partition.suffix };
     let (host, region) = match (service, fips) {
-        // GovCloud's ordinary address is validated already; it has no second one, except for dual-stack.
+        // GovCloud's ordinary addresses are validated already; only EC2's dual-stack one has a second.
         (Service::Ec2, true) if partition.name == "aws-us-gov" && !dual_stack => ("ec2", region),
         (Service::Ec2, true) => ("ec2-fips", region),
         (Service::Ec2, false) => ("ec2", region),
-        (Service::Organizations, true) if partition.name == "aws-us-gov" && !dual_stack => {
-            ("organizations", partition.home)
-        }
+        (Service::Organizations, true) if partition.name == "aws-us-gov" => ("organizations", partition.home),
         (Service::Organizations, true) => ("organizations-fips", partition.home),
         (Service::Organizations, false) => ("organizations", partition.home),
     };
@@ -106,48 +105,51 @@ fn configured(service: Service, sdk: &SdkConfig) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests may panic")]
     use super::*;
 
-    #[track_caller]
-    fn check(service: Service, region: &str, options: &str, expect: &str, signed_for: &str) {
-        let found = own(service, region, options.contains("fips"), options.contains("dual"));
-        assert_eq!((found.url.as_str(), found.region.as_str()), (expect, signed_for), "{region} {options}");
+    const TABLE: &str = include_str!("../../../tests/inventory/endpoints.txt");
+
+    /// The Region, the wish, the address and the Region it is signed for, of all lines of a service.
+    fn lines(service: &str) -> Vec<[&'static str; 5]> {
+        let words = |line: &'static str| line.split(' ').collect::<Vec<_>>();
+        let lines = TABLE.lines().map(words).filter(|words| words[0] == service);
+        let lines: Vec<_> = lines.map(|words| [words[1], words[2], words[3], words[4], words[5]]).collect();
+        assert!(lines.len() > 150, "{service} has {} lines", lines.len());
+        lines
     }
 
     #[test]
-    fn ec2_answers_in_each_region() {
-        let ec2 = |region: &str, options: &str, expect: &str| check(Service::Ec2, region, options, expect, region);
-        ec2("ap-northeast-2", "", "https://ec2.ap-northeast-2.amazonaws.com/");
-        ec2("us-east-1", "fips", "https://ec2-fips.us-east-1.amazonaws.com/");
-        ec2("us-east-1", "dual", "https://ec2.us-east-1.api.aws/");
-        ec2("us-east-1", "fips dual", "https://ec2-fips.us-east-1.api.aws/");
-        ec2("ca-central-1", "fips", "https://ec2-fips.ca-central-1.amazonaws.com/");
-        ec2("us-gov-west-1", "", "https://ec2.us-gov-west-1.amazonaws.com/");
-        ec2("us-gov-west-1", "fips", "https://ec2.us-gov-west-1.amazonaws.com/");
-        ec2("us-gov-east-1", "dual", "https://ec2.us-gov-east-1.api.aws/");
-        ec2("us-gov-east-1", "fips dual", "https://ec2-fips.us-gov-east-1.api.aws/");
-        ec2("cn-north-1", "", "https://ec2.cn-north-1.amazonaws.com.cn/");
-        ec2("cn-northwest-1", "dual", "https://ec2.cn-northwest-1.api.amazonwebservices.com.cn/");
-        ec2("us-iso-east-1", "", "https://ec2.us-iso-east-1.c2s.ic.gov/");
-        ec2("us-isob-east-1", "", "https://ec2.us-isob-east-1.sc2s.sgov.gov/");
-        ec2("eu-isoe-west-1", "", "https://ec2.eu-isoe-west-1.cloud.adc-e.uk/");
-        ec2("us-isof-south-1", "", "https://ec2.us-isof-south-1.csp.hci.ic.gov/");
-        ec2("eusc-de-east-1", "", "https://ec2.eusc-de-east-1.amazonaws.eu/");
-        ec2("mx-central-1", "", "https://ec2.mx-central-1.amazonaws.com/");
+    fn ec2_and_organizations_are_called_where_the_services_rule_sets_say() {
+        for (service, name) in [(Service::Ec2, "ec2"), (Service::Organizations, "organizations")] {
+            for [partition, region, wish, url, signed_for] in lines(name) {
+                let found = own(service, region, wish.contains("fips"), wish.contains("dual"));
+                assert_eq!((found.url.as_str(), found.region.as_str()), (url, signed_for), "{name} {region} {wish}");
+                assert_eq!(partition_of(region).name, partition, "{region}");
+            }
+        }
+    }
+
+    /// STS goes through its SDK crate, which has the same rules.
+    #[test]
+    fn sts_is_called_where_its_rule_set_says() {
+        use aws_sdk_sts::config::endpoint::{DefaultResolver, Params, ResolveEndpoint as _};
+        let resolver = DefaultResolver::new();
+        for [_, region, wish, url, _] in lines("sts") {
+            let params = Params::builder().region(region).use_fips(wish.contains("fips"));
+            let params = params.use_dual_stack(wish.contains("dual")).build().unwrap();
+            let found = tokio::runtime::Builder::new_current_thread()
+                .build()
+                .unwrap()
+                .block_on(resolver.resolve_endpoint(&params));
+            assert_eq!(format!("{}/", found.unwrap().url()), url, "sts {region} {wish}");
+        }
     }
 
     #[test]
-    fn organizations_answers_once_a_partition() {
-        let check = |region: &str, options: &str, expect: &str, signed_for: &str| {
-            check(Service::Organizations, region, options, expect, signed_for);
-        };
-        check("ap-northeast-2", "", "https://organizations.us-east-1.amazonaws.com/", "us-east-1");
-        check("eu-west-1", "fips", "https://organizations-fips.us-east-1.amazonaws.com/", "us-east-1");
-        check("eu-west-1", "dual", "https://organizations.us-east-1.api.aws/", "us-east-1");
-        check("us-gov-east-1", "", "https://organizations.us-gov-west-1.amazonaws.com/", "us-gov-west-1");
-        check("us-gov-east-1", "fips", "https://organizations.us-gov-west-1.amazonaws.com/", "us-gov-west-1");
-        check("cn-north-1", "", "https://organizations.cn-northwest-1.amazonaws.com.cn/", "cn-northwest-1");
-        check("eusc-de-east-1", "", "https://organizations.eusc-de-east-1.amazonaws.eu/", "eusc-de-east-1");
+    fn a_region_that_no_table_names_is_of_the_commercial_partition() {
+        let found = own(Service::Ec2, "xx-newland-1", false, false);
+        assert_eq!(found.url, "https://ec2.xx-newland-1.amazonaws.com/");
     }
 
     #[test]

@@ -17,7 +17,7 @@ use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
 
-use super::describe::Member;
+use super::organization::Member;
 use super::store::{Fetched, Place};
 use crate::event::Millis;
 
@@ -39,6 +39,9 @@ pub struct Status {
     /// Why the organization's accounts could not be listed.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub organization_failure: Option<String>,
+    /// Why the organizational units of its accounts are not known, or not as they are now.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub units_failure: Option<String>,
 }
 
 /// How the latest try of one account in one Region went.
@@ -49,6 +52,9 @@ pub struct PlaceStatus {
     /// Its name.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub account_name: Option<String>,
+    /// The path of its organizational unit: `Root/Workloads/Prod`.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub account_ou: Option<String>,
     /// For example `ap-northeast-2`.
     pub region: String,
     /// How many connections it has.
@@ -65,8 +71,12 @@ pub struct PlaceStatus {
 }
 
 impl Status {
-    pub(super) fn new(places: Vec<PlaceStatus>, organization_failure: Option<String>) -> Status {
-        Status { version: VERSION, places, organization_failure }
+    pub(super) fn new(
+        places: Vec<PlaceStatus>,
+        organization_failure: Option<String>,
+        units_failure: Option<String>,
+    ) -> Status {
+        Status { version: VERSION, places, organization_failure, units_failure }
     }
 }
 
@@ -144,11 +154,14 @@ impl Kept {
         struct Account {
             id: String,
             name: String,
+            #[serde(default)]
+            ou_path: Option<String>,
         }
         let Some((bytes, _)) = read(&self.folder.join(ACCOUNTS)) else { return Vec::new() };
         let listed: Option<Listed> = serde_json::from_slice(&bytes).ok();
         let accounts = listed.map(|listed| listed.accounts).unwrap_or_default();
-        let members = accounts.into_iter().map(|Account { id, name }| Member { id, name });
+        let members =
+            accounts.into_iter().map(|Account { id, name, ou_path }| Member { id, name, ou: ou_path, parents: None });
         members.filter(|member| crate::enrich::is_account_id(&member.id)).collect()
     }
 
@@ -157,10 +170,13 @@ impl Kept {
     }
 }
 
-/// As `aws organizations list-accounts` prints it.
+/// As `aws organizations list-accounts` prints it, with the path of each account's OU, which AWS has no word for.
 pub(super) fn accounts_json(members: &[Member]) -> Vec<u8> {
-    let accounts: Vec<_> =
-        members.iter().map(|member| serde_json::json!({ "Id": member.id, "Name": member.name })).collect();
+    let account = |member: &Member| match &member.ou {
+        Some(ou) => serde_json::json!({ "Id": member.id, "Name": member.name, "OuPath": ou }),
+        None => serde_json::json!({ "Id": member.id, "Name": member.name }),
+    };
+    let accounts: Vec<_> = members.iter().map(account).collect();
     serde_json::json!({ "Accounts": accounts }).to_string().into_bytes()
 }
 

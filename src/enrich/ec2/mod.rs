@@ -18,6 +18,8 @@ mod error;
 mod export;
 mod kept;
 mod limit;
+mod organization;
+mod probe;
 mod refresh;
 mod roles;
 mod schedule;
@@ -36,22 +38,30 @@ use std::time::{Duration, SystemTime};
 use aws_config::SdkConfig;
 use tokio::time::Instant;
 
-use self::describe::{Client, Member};
-pub use self::describe::{HUB_ACTIONS, MEMBER_ACTIONS, ORGANIZATION_ACTIONS};
+use self::describe::Client;
+pub use self::describe::{HUB_ACTIONS, MEMBER_ACTIONS};
 use self::endpoint::partition_of;
 pub use self::kept::{Kept, PlaceStatus, Status};
 use self::limit::RateLimit;
+pub use self::organization::ORGANIZATION_ACTIONS;
+use self::organization::{MAX_CALLS, Member, Organization};
+pub use self::probe::{probe, probe_with};
 use self::roles::Roles;
 use self::schedule::Schedule;
 pub use self::store::Place;
 use self::store::Store;
 use self::told::Told;
-use super::Snapshot;
 use super::file::FileInventory;
+use super::{Account, Snapshot};
 use crate::config::Loaded;
 use crate::config::types::{Accounts, AccountsOf, Aws, Ec2};
 use crate::event::Millis;
 use crate::telemetry::metrics::AccountMetrics;
+
+/// Pages of accounts that a probe lists, of 20 each, and its calls for their OUs: with these it stays within the first
+/// seconds of Organizations' limit.
+const PROBE_PAGES: usize = 4;
+const PROBE_CALLS: usize = 8;
 
 /// What an inventory is opened with, beside `enrich.ec2` itself.
 #[derive(Clone, Debug, Default)]
@@ -76,6 +86,7 @@ impl Context {
 #[derive(Debug)]
 pub struct Ec2Inventory {
     client: Arc<Client>,
+    organization: Arc<Organization>,
     accounts: Option<Accounts>,
     allow: BTreeSet<String>,
     regions: Vec<Arc<str>>,
@@ -93,6 +104,11 @@ pub struct Ec2Inventory {
     /// When the organization is listed next; `None` where it is not asked.
     organization_due: Option<Instant>,
     organization_failure: Option<String>,
+    /// Its accounts as they were last listed.
+    members: Vec<Member>,
+    /// The accounts were listed, and their OUs were not asked for since.
+    units_due: bool,
+    units_failure: Option<String>,
     told: Told,
     metrics: Metrics,
 }
@@ -150,12 +166,13 @@ impl Ec2Inventory {
                 "`{home}` and `{other}` are in two partitions, which share no account: make two pipelines"
             ));
         }
-        let roles = Roles::new(config, home, sdk);
-        let client = Arc::new(Client::new(roles, home, config.organization_role.clone(), sdk));
+        let roles = Arc::new(Roles::new(config, home, sdk));
+        let organization = Organization::new(Arc::clone(&roles), home, config.organization_role.clone(), sdk);
         let overlay = context.overlay.map(|path| Arc::new(FileInventory::new(None, Some(path), Vec::new())));
         let lists = matches!(config.accounts, Some(Accounts::Listed(AccountsOf::Organization)));
         let mut inventory = Ec2Inventory {
-            client,
+            client: Arc::new(Client::new(roles, sdk)),
+            organization: Arc::new(organization),
             accounts: config.accounts.clone(),
             allow: config.allow.iter().cloned().collect(),
             regions,
@@ -171,6 +188,9 @@ impl Ec2Inventory {
             calls_per_second: config.calls_per_second,
             organization_due: (lists || config.account_names == Some(true)).then(Instant::now),
             organization_failure: None,
+            members: Vec::new(),
+            units_due: false,
+            units_failure: None,
             told: Told::default(),
             metrics: Metrics::default(),
         };
@@ -203,7 +223,7 @@ impl Ec2Inventory {
             }
         }
         if self.organization_due.is_some() {
-            self.set_members(&members);
+            self.set_members(members);
         }
         Ok(())
     }
@@ -238,25 +258,58 @@ impl Ec2Inventory {
 
     /// How the latest tries went.
     pub fn status(&self) -> Status {
+        let account = |place: &Place| self.store.accounts.get(place.account.as_ref());
         let places = self.store.places.iter().map(|(place, known)| PlaceStatus {
             account: place.account.to_string(),
-            account_name: self.store.accounts.get(place.account.as_ref()).cloned(),
+            account_name: account(place).and_then(|account| account.name.clone()),
+            account_ou: account(place).and_then(|account| account.ou.clone()),
             region: place.region.to_string(),
             connections: known.fetched.connections.len(),
             as_of: known.fetched.as_of,
             tried: known.tried,
             failure: known.failure.clone(),
         });
-        Status::new(places.collect(), self.organization_failure.clone())
+        Status::new(places.collect(), self.organization_failure.clone(), self.units_failure.clone())
     }
 
-    /// The organization has these accounts.
-    fn set_members(&mut self, members: &[Member]) {
-        let names = members.iter().filter(|member| !member.name.is_empty());
-        self.store.accounts = names.map(|member| (member.id.clone(), member.name.clone())).collect();
+    /// The organization has these accounts. The OU of one that was known stays until it is asked for again.
+    fn set_members(&mut self, mut members: Vec<Member>) {
+        let before: HashMap<&str, &Member> = self.members.iter().map(|member| (member.id.as_str(), member)).collect();
+        for member in members.iter_mut().filter(|member| member.ou.is_none()) {
+            member.ou = before.get(member.id.as_str()).and_then(|before| before.ou.clone());
+        }
+        self.members = members;
+        self.name_accounts();
         if matches!(self.accounts, Some(Accounts::Listed(AccountsOf::Organization))) {
             let allowed = |member: &&Member| self.allow.is_empty() || self.allow.contains(&member.id);
-            self.activate(&members.iter().filter(allowed).map(|member| member.id.clone()).collect());
+            self.activate(&self.members.iter().filter(allowed).map(|member| member.id.clone()).collect());
+        }
+    }
+
+    fn name_accounts(&mut self) {
+        let account = |member: &Member| Account {
+            name: Some(member.name.clone()).filter(|name| !name.is_empty()),
+            ou: member.ou.clone(),
+        };
+        self.store.accounts = self.members.iter().map(|member| (member.id.clone(), account(member))).collect();
+    }
+
+    /// Lists the first accounts where that is wanted, and asks for the OUs of a few; how it went is in the status.
+    /// Whether these are all accounts.
+    async fn list_for_a_probe(&mut self) -> bool {
+        if self.organization_due.is_none() {
+            return true;
+        }
+        match self.organization.first_members(PROBE_PAGES).await {
+            Ok((members, is_all)) => {
+                self.units_failure = self.organization.paths(&members, PROBE_CALLS).await.failure.map(|it| it.text);
+                self.set_members(members);
+                is_all
+            }
+            Err(failure) => {
+                self.organization_failure = Some(failure.text);
+                true
+            }
         }
     }
 
@@ -314,57 +367,6 @@ impl Ec2Inventory {
             // Never asked: no age, rather than one of half a century.
             metrics.age_seconds.set(if oldest == 0 { f64::NAN } else { (now - oldest).max(0) as f64 / 1000.0 });
         }
-    }
-}
-
-/// Asks every account and Region once, as `tunnelog check --connect` does. What works, in one line.
-///
-/// # Errors
-/// A line for each account and Region that cannot be asked, and for an organization that cannot be listed.
-pub async fn probe(config: &Ec2) -> Result<String, String> {
-    let sdk = sdk_config(config).await?;
-    probe_with(config, &sdk).await
-}
-
-/// [`probe`] with these settings.
-///
-/// # Errors
-/// As [`probe`].
-pub async fn probe_with(config: &Ec2, sdk: &SdkConfig) -> Result<String, String> {
-    let nowhere = tempdir()?;
-    let context = Context { folder: nowhere.clone(), ..Context::default() };
-    let outcome = async {
-        let mut inventory = Ec2Inventory::open(config, context, sdk).await?;
-        inventory.allow_all();
-        inventory.refresh_once().await;
-        inventory.verdict()
-    };
-    let outcome = outcome.await;
-    // Left over, it would hold nothing but names.
-    let _ = std::fs::remove_dir_all(nowhere);
-    outcome
-}
-
-/// A folder for a probe, which keeps nothing.
-fn tempdir() -> Result<PathBuf, String> {
-    let mut random = [0; 8];
-    getrandom::fill(&mut random).map_err(|error| format!("no random number: {error}"))?;
-    Ok(std::env::temp_dir().join(format!("tunnelog-probe-{:016x}", u64::from_ne_bytes(random))))
-}
-
-impl Ec2Inventory {
-    /// What a probe found.
-    fn verdict(&self) -> Result<String, String> {
-        let failures = self.store.places.values().filter_map(|known| known.failure.clone());
-        let failures: Vec<String> = self.organization_failure.clone().into_iter().chain(failures).collect();
-        if !failures.is_empty() {
-            return Err(failures.join("\n"));
-        }
-        let connections: usize = self.store.places.values().map(|known| known.fetched.connections.len()).sum();
-        let count = |number: usize, what: &str| format!("{number} {what}{}", if number == 1 { "" } else { "s" });
-        let accounts = count(self.active.len(), "account");
-        let regions = count(self.regions.len(), "Region");
-        Ok(format!("{}, {accounts}, {regions}", count(connections, "VPN connection")))
     }
 }
 

@@ -12,11 +12,12 @@ use tokio::task::{Id, JoinSet};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::describe::{Failure, Member};
+use super::describe::Failure;
 use super::limit::RateLimit;
+use super::organization::{Member, Paths};
 use super::schedule::Ended;
 use super::store::{Fetched, Place};
-use super::{Ec2Inventory, millis_now};
+use super::{Ec2Inventory, MAX_CALLS, millis_now};
 use crate::enrich::file::Look;
 use crate::enrich::{Inventory, Miss, Snapshot};
 
@@ -31,11 +32,13 @@ struct Running {
     tasks: JoinSet<Done>,
     places: HashMap<Id, Place>,
     organization: bool,
+    units: bool,
 }
 
 enum Done {
     Place(Place, Result<Fetched, Failure>),
     Members(Result<Vec<Member>, Failure>),
+    Units(Paths),
 }
 
 impl Ec2Inventory {
@@ -90,8 +93,13 @@ impl Ec2Inventory {
         let now = Instant::now();
         if self.organization_due.is_some_and(|due| due <= now) && !running.organization {
             running.organization = true;
-            let client = Arc::clone(&self.client);
-            running.tasks.spawn(async move { Done::Members(client.members().await) });
+            let organization = Arc::clone(&self.organization);
+            running.tasks.spawn(async move { Done::Members(organization.members().await) });
+        }
+        if self.units_due && !running.units {
+            (self.units_due, running.units) = (false, true);
+            let (organization, members) = (Arc::clone(&self.organization), self.members.clone());
+            running.tasks.spawn(async move { Done::Units(organization.paths(&members, MAX_CALLS).await) });
         }
         while running.places.len() < self.concurrency {
             let Some(place) = self.schedule.start(now) else { break };
@@ -128,13 +136,18 @@ impl Ec2Inventory {
                 running.organization = false;
                 self.members_done(outcome);
             }
+            Ok((_, Done::Units(paths))) => {
+                running.units = false;
+                self.units_done(paths);
+            }
             Err(error) => {
                 let text = format!("its task ended abnormally ({error}); please report this");
                 let failure = Failure { text, kind: "abnormal".into(), passes: true };
                 match running.places.remove(&error.id()) {
                     Some(place) => self.place_done(&place, Err(failure)),
+                    // Which of the two is not known; both are begun again.
                     None => {
-                        running.organization = false;
+                        (running.organization, running.units) = (false, false);
                         self.members_done(Err(failure));
                     }
                 }
@@ -167,11 +180,10 @@ impl Ec2Inventory {
         let mut pause = self.refresh;
         match outcome {
             Ok(members) => {
-                if let Err(error) = self.kept.write_members(&members) {
-                    tracing::warn!(%error, "the organization's accounts cannot be kept; a restart lists them again");
-                }
                 self.organization_failure = None;
-                self.set_members(&members);
+                self.set_members(members);
+                self.units_due = true;
+                self.keep_members();
             }
             Err(failure) => {
                 if self.organization_failure.as_ref() != Some(&failure.text) {
@@ -187,6 +199,34 @@ impl Ec2Inventory {
             }
         }
         self.organization_due = Some(Instant::now() + pause);
+    }
+
+    /// The OUs of some accounts, or of all; what could not be asked stays as it was.
+    fn units_done(&mut self, mut paths: Paths) {
+        let mut changed = false;
+        for member in &mut self.members {
+            if let Some(path) = paths.known.remove(&member.id).filter(|path| member.ou.as_ref() != Some(path)) {
+                (member.ou, changed) = (Some(path), true);
+            }
+        }
+        if changed {
+            self.name_accounts();
+            self.keep_members();
+        }
+        let failure = paths.failure.map(|failure| failure.text);
+        if let Some(problem) = failure.as_ref().filter(|text| self.units_failure.as_ref() != Some(*text)) {
+            tracing::warn!(
+                problem,
+                "the organizational units of the accounts are not asked for; names and connections are not concerned"
+            );
+        }
+        self.units_failure = failure;
+    }
+
+    fn keep_members(&self) {
+        if let Err(error) = self.kept.write_members(&self.members) {
+            tracing::warn!(%error, "the organization's accounts cannot be kept; a restart lists them again");
+        }
     }
 
     fn missed(&mut self, misses: BTreeSet<Miss>, snapshot: &Snapshot) {

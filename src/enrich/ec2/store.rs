@@ -9,7 +9,7 @@ use std::sync::Arc;
 use crate::enrich::answers::Answers;
 use crate::enrich::join::{join, owned_transit_gateways};
 use crate::enrich::overlay::Overlay;
-use crate::enrich::{Connection, Snapshot};
+use crate::enrich::{Account, Connection, Snapshot};
 use crate::event::{Gateway, GatewayKind, Millis};
 
 /// One account in one Region.
@@ -61,8 +61,8 @@ pub(super) struct Known {
 #[derive(Debug, Default)]
 pub(super) struct Store {
     pub(super) places: BTreeMap<Place, Known>,
-    /// Names by account.
-    pub(super) accounts: BTreeMap<String, String>,
+    /// What Organizations says, by account.
+    pub(super) accounts: BTreeMap<String, Account>,
     pub(super) overlay: HashMap<String, BTreeMap<String, String>>,
 }
 
@@ -94,7 +94,7 @@ impl Store {
                 connections.insert(Arc::clone(&connection.id), connection);
             }
         }
-        let accounts = self.accounts.iter().map(|(id, name)| (id.clone(), name.clone())).collect();
+        let accounts = self.accounts.iter().map(|(id, account)| (id.clone(), account.clone())).collect();
         let stale_places = self.stale_places();
         Snapshot { connections, accounts, overlay, configured: true, stale: false, stale_places }
     }

@@ -1,0 +1,7 @@
+//! See `targets::ike`.
+#![no_main]
+
+#[path = "../targets.rs"]
+mod targets;
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| targets::ike(data));
