@@ -26,7 +26,7 @@ STATIC_TRIPLE := $(shell uname -m)-unknown-linux-gnu
 STATIC_BINARY := $(TARGET_DIR)/$(STATIC_TRIPLE)/release/tunnelog
 IMAGE_CONTEXT := $(TARGET_DIR)/image
 
-.PHONY: help demo demo-stack stack test fuzz check fmt deny deny-advisories bench schemas golden static image clean \
+.PHONY: help demo demo-stack stack test chaos fuzz check fmt deny deny-advisories bench schemas golden static image clean \
 	need-cargo need-c need-fuzz need-lints
 
 help: ## This list
@@ -46,6 +46,14 @@ stack: ## Install what the tests run against: Apache Kafka, kinesis-local, Seawe
 test: need-cargo need-c stack ## Run all tests; also compile the small build
 	$(IN_ROOT) $(CARGO) check --locked --no-default-features --all-targets
 	$(IN_ROOT) $(CARGO) test --locked --no-fail-fast
+
+# Rounds of faults, and which: the same seed makes the same plan.
+ROUNDS ?= 10
+SEED ?= 1
+
+chaos: need-cargo need-c stack ## Real parts that fail (ROUNDS=10 SEED=1), then the ledger: produced, delivered, repeated, lost
+	$(IN_ROOT) TUNNELOG_CHAOS_ROUNDS=$(ROUNDS) TUNNELOG_CHAOS_SEED=$(SEED) \
+		$(CARGO) test --locked --quiet --test chaos -- --nocapture a_chaos_run
 
 check: need-cargo need-c need-lints deny ## Format, lints, documentation, licences, bans and sources: what CI demands
 	$(IN_ROOT) $(CARGO) fmt --check

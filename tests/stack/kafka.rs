@@ -31,6 +31,8 @@ pub(crate) struct Kafka {
     pub(crate) mutual_tls: String,
     /// TLS with SCRAM-SHA-256, SCRAM-SHA-512 or PLAIN for `user`.
     pub(crate) sasl_tls: String,
+    /// Without TLS, for a proxy alone: clients are sent on to the proxy (see [`KafkaBroker::start_behind`]).
+    pub(crate) behind: String,
     pub(crate) ca: PathBuf,
     pub(crate) certificate: PathBuf,
     pub(crate) key: PathBuf,
@@ -53,6 +55,7 @@ pub(crate) fn kafka() -> &'static Kafka {
             tls: String::new(),
             mutual_tls: String::new(),
             sasl_tls: String::new(),
+            behind: String::new(),
             ca: PathBuf::new(),
             certificate: PathBuf::new(),
             key: PathBuf::new(),
@@ -77,10 +80,22 @@ impl KafkaBroker {
 
     /// As [`start`](Self::start), with more of the broker's settings, for example `("message.max.bytes", "2000")`.
     pub(crate) fn start_with(settings: &[(&str, &str)]) -> KafkaBroker {
+        KafkaBroker::start_as(settings, None)
+    }
+
+    /// One behind a proxy that listens on this port: it passes on to `behind`, and a client that comes through it is told
+    /// to stay there. All other listeners are as ever.
+    pub(crate) fn start_behind(proxy: u16) -> KafkaBroker {
+        KafkaBroker::start_as(&[], Some(proxy))
+    }
+
+    fn start_as(settings: &[(&str, &str)], proxy: Option<u16>) -> KafkaBroker {
         start(|| {
             let (folder, jars) = (folder("kafka"), installed("kafka"));
-            let [plain, tls, mutual, sasl, controller] = std::array::from_fn(|_| free_port());
-            let mut text = properties([plain, tls, mutual, sasl, controller], &folder.display().to_string());
+            let [plain, tls, mutual, sasl, controller, behind] = std::array::from_fn(|_| free_port());
+            let advertised = proxy.unwrap_or(behind);
+            let ports = [plain, tls, mutual, sasl, controller, behind, advertised];
+            let mut text = properties(ports, &folder.display().to_string());
             text.extend(settings.iter().map(|(name, value)| format!("{name}={value}\n")));
             std::fs::write(folder.join("server.properties"), text).unwrap();
             let script = [folder.clone().into(), jars.into(), USER.into(), PASSWORD.into()];
@@ -92,6 +107,7 @@ impl KafkaBroker {
                 tls: at(tls),
                 mutual_tls: at(mutual),
                 sasl_tls: at(sasl),
+                behind: at(behind),
                 ca: folder.join("ca.pem"),
                 certificate: folder.join("client.pem"),
                 key: folder.join("client.key"),
@@ -168,14 +184,15 @@ impl Kafka {
     }
 }
 
-/// The broker's settings; `ports` are those of its listeners.
-fn properties(ports: [u16; 5], folder: &str) -> String {
-    let [plain, tls, mutual, sasl, controller] = ports;
+/// The broker's settings; `ports` are those of its listeners, and the one that clients of the last are sent to.
+fn properties(ports: [u16; 7], folder: &str) -> String {
+    let [plain, tls, mutual, sasl, controller, behind, advertised] = ports;
     format!(
         r#"process.roles=broker,controller
 node.id=1
-listeners=PLAIN://127.0.0.1:{plain},TLS://127.0.0.1:{tls},MUTUAL://127.0.0.1:{mutual},SASL://127.0.0.1:{sasl},CONTROLLER://127.0.0.1:{controller}
-listener.security.protocol.map=PLAIN:PLAINTEXT,TLS:SSL,MUTUAL:SSL,SASL:SASL_SSL,CONTROLLER:PLAINTEXT
+listeners=PLAIN://127.0.0.1:{plain},TLS://127.0.0.1:{tls},MUTUAL://127.0.0.1:{mutual},SASL://127.0.0.1:{sasl},BEHIND://127.0.0.1:{behind},CONTROLLER://127.0.0.1:{controller}
+advertised.listeners=PLAIN://127.0.0.1:{plain},TLS://127.0.0.1:{tls},MUTUAL://127.0.0.1:{mutual},SASL://127.0.0.1:{sasl},BEHIND://127.0.0.1:{advertised}
+listener.security.protocol.map=BEHIND:PLAINTEXT,PLAIN:PLAINTEXT,TLS:SSL,MUTUAL:SSL,SASL:SASL_SSL,CONTROLLER:PLAINTEXT
 inter.broker.listener.name=PLAIN
 controller.listener.names=CONTROLLER
 controller.quorum.bootstrap.servers=127.0.0.1:{controller}
