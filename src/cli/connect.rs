@@ -148,10 +148,7 @@ fn parts(loaded: &Loaded, store: &str) -> Vec<(String, Probe)> {
     }
     #[cfg(feature = "aws")]
     if let Some(ec2) = pipeline.enrich.ec2.clone() {
-        probes.push((
-            EC2.into(),
-            later(async move { crate::enrich::ec2::probe(&ec2, PATIENCE - SPARE).await }),
-        ));
+        probes.push((EC2.into(), later(async move { crate::enrich::ec2::probe(&ec2, PATIENCE - SPARE).await })));
     }
     for (name, sink) in &pipeline.sinks {
         probes.push((format!("sink {name}"), of_sink(context(loaded, name, store), sink)));

@@ -222,7 +222,8 @@ impl Dispatcher {
         if is_known || !self.remembered.iter().any(|(key, state)| unread(key, state)) {
             return;
         }
-        let is_new = |sink: &SinkOptions| !self.remembered.keys().any(|key| key.shard == *parent && key.sink == sink.name);
+        let is_new =
+            |sink: &SinkOptions| !self.remembered.keys().any(|key| key.shard == *parent && key.sink == sink.name);
         let new: Vec<bool> = self.options.sinks.iter().map(is_new).collect();
         self.shard_opened(parent.clone(), Vec::new(), start);
         let Some(index) = self.by_id.get(parent).copied() else { return };
