@@ -69,7 +69,7 @@ async fn a_thousand_shards_are_begun_a_few_at_a_time_and_idle_ones_are_asked_sel
     let rate = (model.calls("GetRecords").len() - before) * 10 / 20;
     assert!((150..=350).contains(&rate), "{rate} calls a second");
     // And what comes is seen within seconds.
-    (0..SHARDS / 10).for_each(|shard| model.put(shard, 1..2));
+    (0..SHARDS).for_each(|shard| model.put(shard, 1..2));
     let (_readers, found) = read_all(readers, Duration::from_secs(6)).await;
     assert_eq!(found, SHARDS / 10);
     drop(rest);
