@@ -14,13 +14,14 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 use super::Outcome;
-use crate::checkpoint::{Peek, RedbStore};
+use crate::checkpoint::{Location, Presence, StoreName};
 use crate::config::Loaded;
 #[cfg(feature = "aws")]
 use crate::config::types::Aws;
 use crate::config::types::{FileSink, Sink, Source};
 use crate::enrich::file::FileInventory;
 use crate::sink::Context;
+use crate::pipeline::DEAD_LETTERS;
 use crate::sink::rejects::MemoryRejects;
 
 /// How long a part may take: the tries of the AWS SDK (three, 5 s to connect) and of the Kafka client (10 s) end sooner
@@ -44,10 +45,19 @@ type Probe = Pin<Box<dyn Future<Output = Word> + Send>>;
 /// Asks all parts and prints a line for each, in the order of the pipeline.
 pub(super) fn run(loaded: &Loaded) -> anyhow::Result<Outcome> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start threads")?;
-    let outcome = runtime.block_on(ask(probes(loaded)));
+    let outcome = runtime.block_on(async {
+        // The other parts' markers are compared with the store's name.
+        let checkpoint = tokio::time::timeout(PATIENCE, checkpoint(loaded)).await;
+        let checkpoint = checkpoint.unwrap_or_else(|_| (Word::Fail(late()), None));
+        ask(probes(loaded, checkpoint)).await
+    });
     // A call that blocks must not keep a finished process.
     runtime.shutdown_background();
     Ok(outcome)
+}
+
+fn late() -> String {
+    format!("no answer within {PATIENCE:?}: check the address, the network and its firewalls")
 }
 
 async fn ask(probes: Vec<(String, Probe)>) -> Outcome {
@@ -59,10 +69,7 @@ async fn ask(probes: Vec<(String, Probe)>) -> Outcome {
         let permits = Arc::clone(&permits);
         running.spawn(async move {
             let _permit = permits.acquire().await;
-            let late = || {
-                Word::Fail(format!("no answer within {PATIENCE:?}: check the address, the network and its firewalls"))
-            };
-            (index, tokio::time::timeout(PATIENCE, probe).await.unwrap_or_else(|_| late()))
+            (index, tokio::time::timeout(PATIENCE, probe).await.unwrap_or_else(|_| Word::Fail(late())))
         });
     }
     let (mut answers, mut outcome) = (BTreeMap::new(), Outcome::Finished);
@@ -99,8 +106,7 @@ fn say(name: &str, width: usize, word: &Word) {
     anstream::println!("  {style}{label}{style:#}  {name:<width$}  {text}");
 }
 
-fn probes(loaded: &Loaded) -> Vec<(String, Probe)> {
-    let (word, store) = checkpoint(&loaded.checkpoint_file());
+fn probes(loaded: &Loaded, (word, store): (Word, Option<StoreName>)) -> Vec<(String, Probe)> {
     let mut probes: Vec<(String, Probe)> = vec![("checkpoint".into(), now(word))];
     probes.extend(identities(loaded));
     let pipeline = &loaded.pipeline;
@@ -115,14 +121,14 @@ fn probes(loaded: &Loaded) -> Vec<(String, Probe)> {
         probes.push(("inventory ec2".into(), later(async move { crate::enrich::ec2::probe(&ec2).await })));
     }
     for (name, sink) in &pipeline.sinks {
-        probes.push((format!("sink {name}"), of_sink(context(loaded, name, &store), sink)));
+        probes.push((format!("sink {name}"), of_sink(context(loaded, name, of(&store, name)), sink)));
     }
     let letters =
         match pipeline.dead_letters.as_ref().and_then(|letters| Some((letters.s3.clone()?, letters.aws.clone()))) {
             // The name that it has in a run, which its marker has too.
             Some((s3, aws)) => {
                 let sink = Sink { s3: Some(s3), aws, ..Sink::default() };
-                of_sink(context(loaded, "dead-letters", &store), &sink)
+                of_sink(context(loaded, "dead-letters", of(&store, DEAD_LETTERS)), &sink)
             }
             None => now(file(&loaded.dead_letters_file())),
         };
@@ -130,12 +136,17 @@ fn probes(loaded: &Loaded) -> Vec<(String, Probe)> {
     probes
 }
 
-fn context(loaded: &Loaded, name: &str, store: &str) -> Context {
+/// The store's name to a sink: empty where it is not to be had.
+fn of(store: &Option<StoreName>, sink: &str) -> Arc<str> {
+    store.as_ref().map(|store| store.of(sink)).unwrap_or_default()
+}
+
+fn context(loaded: &Loaded, name: &str, store: Arc<str>) -> Context {
     Context {
         pipeline: loaded.name.as_str().into(),
         name: name.into(),
         folder: loaded.directory.clone(),
-        store: store.into(),
+        store,
         rejects: Arc::new(MemoryRejects::default()),
     }
 }
@@ -197,20 +208,24 @@ fn inventory(loaded: &Loaded) -> Probe {
     })
 }
 
-/// The checkpoint, and the name of its store: empty where it is not to be had.
-fn checkpoint(path: &Path) -> (Word, String) {
-    let shown = path.display();
-    match RedbStore::peek(path) {
-        Ok(Peek::Id(id)) => (Word::Ok(format!("{shown} goes on where it stopped")), id),
-        Ok(Peek::InUse) => {
-            (Word::Note(format!("{shown} is in use: another process runs this pipeline")), String::new())
+/// The checkpoint, and the name of its store where it is to be had.
+async fn checkpoint(loaded: &Loaded) -> (Word, Option<StoreName>) {
+    let shown = Location::of(loaded, false);
+    let none = || Some(StoreName { id: NO_STORE.into(), ..StoreName::default() });
+    match shown.presence().await {
+        Ok(Presence::Free(name)) => (Word::Ok(format!("{shown} goes on where it stopped")), Some(name)),
+        Ok(Presence::Held { name, holder: None }) => {
+            (Word::Note(format!("{shown} is in use: another process runs this pipeline")), name)
         }
-        Ok(Peek::Unclosed) => (Word::Ok(format!("{shown} was not closed; the next start repairs it")), String::new()),
-        Ok(Peek::Absent) => match folder_of(path) {
-            Ok(()) => (Word::Ok(format!("{shown} is made at the first start")), NO_STORE.into()),
-            Err(reason) => (Word::Fail(reason), NO_STORE.into()),
+        Ok(Presence::Held { name, holder: Some(holder) }) => {
+            (Word::Note(format!("{shown} is held by {holder}: it runs this pipeline, or was killed")), name)
+        }
+        Ok(Presence::Unclosed) => (Word::Ok(format!("{shown} was not closed; the next start repairs it")), None),
+        Ok(Presence::Absent) => match &shown {
+            Location::File(path) if let Err(reason) = folder_of(path) => (Word::Fail(reason), none()),
+            _ => (Word::Ok(format!("{shown} is made at the first start")), none()),
         },
-        Err(error) => (Word::Fail(error.to_string()), String::new()),
+        Err(reason) => (Word::Fail(reason), None),
     }
 }
 
@@ -313,6 +328,9 @@ fn users_of_aws(loaded: &Loaded) -> Vec<(String, Option<&Aws>, Option<String>)> 
     }
     if let Some(letters) = pipeline.dead_letters.as_ref().filter(|letters| letters.s3.is_some()) {
         users.push(("dead letters".into(), letters.aws.as_ref(), None));
+    }
+    if pipeline.checkpoint.dynamodb.is_some() {
+        users.push(("checkpoint".into(), pipeline.checkpoint.aws.as_ref(), None));
     }
     users
 }

@@ -137,7 +137,7 @@ async fn drive_until_signal(loaded: &Loaded, inputs: &Inputs) -> anyhow::Result<
     let mut parts = pipeline::assemble(loaded, inputs, health).await?;
     add_status(loaded, metrics, &mut parts).await?;
     let shutdown = CancellationToken::new();
-    tracing::info!(pipeline = loaded.name, checkpoint = %inputs.checkpoint_file(loaded).display(), "running");
+    tracing::info!(pipeline = loaded.name, checkpoint = %inputs.checkpoint(loaded), "running");
     tokio::select! {
         report = pipeline::run(parts, shutdown.clone()) => Ok(report?),
         failed = interrupt::watch(shutdown) => {

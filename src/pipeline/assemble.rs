@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::{Background, NamedSource, Parts};
-use crate::checkpoint::RedbStore;
+use crate::checkpoint::{Location, Patience, StoreName};
 use crate::config::Loaded;
 use crate::config::types::{self, FormatName, Identity};
 use crate::core::{Core, SinkPlan};
@@ -54,24 +54,19 @@ pub enum Inputs {
 
 impl Inputs {
     /// The checkpoint: a replay has one of its own and never touches the live one.
-    pub fn checkpoint_file(&self, loaded: &Loaded) -> PathBuf {
-        let live = loaded.checkpoint_file();
-        match self {
-            Inputs::Configured => live,
-            Inputs::Files { .. } => live.with_extension("replay.redb"),
-        }
+    pub fn checkpoint(&self, loaded: &Loaded) -> Location {
+        Location::of(loaded, matches!(self, Inputs::Files { .. }))
     }
 }
 
 /// Opens everything that the pipeline file names, the checkpoint first: it says whether another process runs.
 pub async fn assemble(loaded: &Loaded, inputs: &Inputs, health: Health) -> Result<Parts, AssembleError> {
-    let store = RedbStore::open(&inputs.checkpoint_file(loaded)).map_err(fail)?;
+    let store = inputs.checkpoint(loaded).open(Patience::Wait).await.map_err(AssembleError)?;
     let pipeline = &loaded.pipeline;
     let (snapshot, background) = inventory(loaded).await?;
     let inventory = Arc::new(Inventory::new(snapshot));
     let rejects = rejects(loaded).await?;
-    let store_id: Arc<str> = store.id().into();
-    let (plans, sinks) = sinks(loaded, inputs, &store_id, &rejects).await?;
+    let (plans, sinks) = sinks(loaded, inputs, store.name(), &rejects).await?;
     let max_record_bytes = usize::try_from(pipeline.limits.record.0).unwrap_or(usize::MAX);
     let names = sinks.iter().map(|(name, _)| Arc::clone(name)).collect();
     Ok(Parts {
@@ -80,7 +75,7 @@ pub async fn assemble(loaded: &Loaded, inputs: &Inputs, health: Health) -> Resul
         core: Arc::new(Core::new(max_record_bytes, plans).with_names(names)),
         inventory,
         sinks,
-        store: Box::new(store),
+        store,
         checkpoint_interval: pipeline.checkpoint.interval.0,
         open_records: pipeline.limits.open_records as usize,
         shutdown_grace: pipeline.limits.shutdown_grace.0,
@@ -147,7 +142,7 @@ async fn rejects(loaded: &Loaded) -> Result<SharedRejects, AssembleError> {
 async fn sinks(
     loaded: &Loaded,
     inputs: &Inputs,
-    store: &Arc<str>,
+    store: &StoreName,
     rejects: &SharedRejects,
 ) -> Result<(Vec<SinkPlan>, NamedSinks), AssembleError> {
     let mut plans = Vec::new();
@@ -159,7 +154,7 @@ async fn sinks(
         let format = Format::resolve(config.format.as_ref(), default, colour);
         let schema = format.schema();
         plans.push(SinkPlan { format, filter: Filter::compile(config.only.as_ref(), config.except.as_ref()) });
-        let context = context(loaded, inputs, name, store, rejects);
+        let context = context(loaded, inputs, name, store.of(name), rejects);
         let sink = sink(context, config, schema).await;
         let sink = sink.map_err(|error| AssembleError(format!("sink `{name}`: {error}")))?;
         sinks.push((name.as_str().into(), sink));
@@ -173,7 +168,7 @@ async fn sinks(
 
 /// What a part knows of its pipeline. A replay has a checkpoint of its own, so to a sink that marks its destination
 /// with the checkpoint it is another pipeline.
-fn context(loaded: &Loaded, inputs: &Inputs, name: &str, store: &Arc<str>, rejects: &SharedRejects) -> Context {
+fn context(loaded: &Loaded, inputs: &Inputs, name: &str, store: Arc<str>, rejects: &SharedRejects) -> Context {
     let pipeline = match inputs {
         Inputs::Configured => loaded.name.clone(),
         Inputs::Files { .. } => format!("{}.replay", loaded.name),
@@ -182,7 +177,7 @@ fn context(loaded: &Loaded, inputs: &Inputs, name: &str, store: &Arc<str>, rejec
         pipeline: pipeline.into(),
         name: name.into(),
         folder: loaded.directory.clone(),
-        store: Arc::clone(store),
+        store,
         rejects: Arc::clone(rejects),
     }
 }
@@ -216,14 +211,14 @@ async fn sink(context: Context, config: &types::Sink, schema: Option<&'static st
 async fn dead_letters(
     loaded: &Loaded,
     inputs: &Inputs,
-    store: &Arc<str>,
+    store: &StoreName,
     rejects: &SharedRejects,
 ) -> Result<Box<dyn Sink>, String> {
     #[cfg(feature = "aws")]
     if let Some(letters) = &loaded.pipeline.dead_letters
         && let Some(s3) = &letters.s3
     {
-        let context = context(loaded, inputs, "dead-letters", store, rejects);
+        let context = context(loaded, inputs, "dead-letters", store.of(DEAD_LETTERS), rejects);
         return crate::sink::s3::connect(context, s3, letters.aws.as_ref()).await;
     }
     Ok(Box::new(file::file(&loaded.dead_letters_file())?))

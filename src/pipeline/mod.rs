@@ -58,6 +58,8 @@ enum Happened {
     SinkUp(SinkId),
     SinkFailed { sink: SinkId, reason: String },
     Committed,
+    /// It answers, with nothing to commit.
+    StoreUp,
     StoreDown(String),
     Failed(String),
 }
@@ -220,6 +222,7 @@ impl Engine {
                 self.last_commit = Instant::now();
                 self.dispatcher.committed();
             }
+            Happened::StoreUp => self.health.set("checkpoint", None),
             Happened::StoreDown(reason) => {
                 tracing::error!(reason, "the checkpoint cannot be written; nothing is acknowledged until it can");
                 self.health.set("checkpoint", Some(&reason));

@@ -5,6 +5,7 @@
 //! problem is already reported at, above or below a path, nothing is added: it would be its consequence.
 
 mod aws;
+mod checkpoint;
 mod ec2;
 mod kafka;
 mod s3;
@@ -19,10 +20,6 @@ use super::problem::{Level, Problem, Report, nearest};
 use super::tree::{Node, Path};
 use super::units::{Duration, Size};
 
-/// Shortest time between two commits: each is a sync of the disk.
-const SHORTEST_INTERVAL: Duration = Duration(std::time::Duration::from_millis(100));
-/// Longest time between two commits: half of what `/healthz` allows the engine to be silent.
-const LONGEST_INTERVAL: Duration = Duration::from_secs(30);
 /// A record may hold this much after decompression (FACTS: a subscription batch of 1 MiB).
 const SMALLEST_RECORD: Size = Size::mib(1);
 /// Offsets into encoded items have 32 bits: 256 MiB, each byte at most 6 in JSON (`\u0000`), stay below 4 GiB.
@@ -40,6 +37,7 @@ pub(crate) fn validate(loaded: &Loaded, tree: &Node, report: &mut Report<'_>) {
         check.sink(&Path::of(&["sinks", name]), sink);
     }
     check.dead_letters();
+    check.checkpoint();
     check.limits();
     check.status();
     check.files_differ();
@@ -219,14 +217,6 @@ impl Check<'_, '_, '_> {
 
     fn limits(&mut self) {
         let pipeline = &self.loaded.pipeline;
-        if pipeline.checkpoint.interval > LONGEST_INTERVAL {
-            let notes = ["at most 30s: `/healthz` and a shutdown depend on it"];
-            self.error(&Path::of(&["checkpoint", "interval"]), "commits would be too far apart", &notes);
-        }
-        if pipeline.checkpoint.interval < SHORTEST_INTERVAL {
-            let notes = [&*format!("at least {SHORTEST_INTERVAL}: each commit is a sync of the disk")];
-            self.error(&Path::of(&["checkpoint", "interval"]), "commits would follow without a pause", &notes);
-        }
         if pipeline.limits.record < SMALLEST_RECORD {
             let notes = [&*format!("at least {SMALLEST_RECORD}: CloudWatch's own batches reach that")];
             self.error(&Path::of(&["limits", "record"]), "ordinary records would become dead letters", &notes);
