@@ -48,7 +48,7 @@ async fn a_process_that_wakes_after_its_lease_has_lapsed_changes_nothing() {
     let mut new = world.process(SHORT, Patience::Wait).await.unwrap();
     assert_eq!(load(&mut new).await, [(lane(1, "siem"), after(1))].into());
     is_fenced(try_commit(&mut old, 2).await);
-    is_fenced(old.commit(vec![(lane(1, "lake"), sealed(9, 3000))]).await);
+    is_fenced(old.commit(vec![(lane(1, "lake"), sealed(9, 1500))]).await);
     is_fenced(old.keep().await);
     is_fenced(old.forget(&[]).await.and(try_commit(&mut old, 3).await));
     // Nor does its orderly end take anything from the other one.
@@ -62,14 +62,14 @@ async fn a_process_that_wakes_after_its_lease_has_lapsed_changes_nothing() {
 async fn what_a_fenced_process_wrote_apart_is_found_and_removed() {
     let world = World::new();
     let mut old = world.process(SHORT, Patience::Wait).await.unwrap();
-    commit(&mut old, &[(lane(1, "lake"), sealed(1, 3000))]).await;
+    commit(&mut old, &[(lane(1, "lake"), sealed(1, 1500))]).await;
     let mut new = world.process(SHORT, Patience::Wait).await.unwrap();
     load(&mut new).await;
     let parts = world.items("part/").await;
     assert!(parts.len() > 1);
-    is_fenced(old.commit(vec![(lane(1, "lake"), sealed(2, 5000))]).await);
+    is_fenced(old.commit(vec![(lane(1, "lake"), sealed(2, 2500))]).await);
     assert!(world.items("part/").await.len() > parts.len(), "it was written before the fence");
-    assert_eq!(load(&mut new).await, [(lane(1, "lake"), sealed(1, 3000))].into());
+    assert_eq!(load(&mut new).await, [(lane(1, "lake"), sealed(1, 1500))].into());
     assert_eq!(world.items("part/").await, parts);
 }
 
@@ -232,7 +232,7 @@ async fn a_commit_of_many_shards_that_fails_is_remembered_up_to_a_point() {
 async fn a_crash_between_the_parts_of_a_state_and_its_item_leaves_the_state_before() {
     let world = World::new();
     let mut old = world.process(SHORT, Patience::Wait).await.unwrap();
-    commit(&mut old, &[(lane(1, "lake"), sealed(1, 3000))]).await;
+    commit(&mut old, &[(lane(1, "lake"), sealed(1, 1500))]).await;
     let before = world.items("part/").await;
     for verdict in [Verdict::Lose, Verdict::LoseAnswer] {
         // Some parts are written, and then nothing more is heard.
@@ -241,14 +241,14 @@ async fn a_crash_between_the_parts_of_a_state_and_its_item_leaves_the_state_befo
             puts += usize::from(call.is("PutItem"));
             if call.is_commit() || puts > 2 { verdict } else { Verdict::Pass }
         });
-        assert!(matches!(old.commit(vec![(lane(1, "lake"), sealed(5, 5000))]).await, Err(StoreError::Retry(_))));
+        assert!(matches!(old.commit(vec![(lane(1, "lake"), sealed(5, 2500))]).await, Err(StoreError::Retry(_))));
     }
     drop(old);
     world.proxy.heal();
     assert!(world.items("part/").await.len() > before.len());
     let mut new = world.process(SHORT, Patience::Wait).await.unwrap();
     let found = load(&mut new).await;
-    assert_eq!(found, [(lane(1, "lake"), sealed(1, 3000))].into());
+    assert_eq!(found, [(lane(1, "lake"), sealed(1, 1500))].into());
     assert_eq!(world.items("part/").await, before, "the others are removed");
 }
 
@@ -258,7 +258,7 @@ async fn a_large_commit_that_is_repeated_for_long_writes_its_parts_once() {
     let mut store = world.store().await;
     load(&mut store).await;
     world.proxy.judge(|call| if call.is_commit() { Verdict::Lose } else { Verdict::Pass });
-    let states = vec![(lane(1, "lake"), sealed(1, 3000))];
+    let states = vec![(lane(1, "lake"), sealed(1, 1500))];
     for _ in 0..3 {
         assert!(matches!(store.commit(states.clone()).await, Err(StoreError::Retry(_))));
     }
@@ -275,7 +275,7 @@ async fn a_large_commit_that_is_repeated_for_long_writes_its_parts_once() {
 async fn a_shard_of_hundreds_of_sinks_stays_within_an_item() {
     let world = World::new();
     let mut store = world.store().await;
-    let states: Vec<_> = (0..120).map(|sink| (lane(1, &format!("sink-{sink}")), sealed(1, 25))).collect();
+    let states: Vec<_> = (0..120).map(|sink| (lane(1, &format!("sink-{sink}")), sealed(1, 18))).collect();
     assert!(serde_json::to_string(&states[0].1).unwrap().len() * 120 > 600_000);
     commit(&mut store, &states).await;
     let end: Vec<_> = states.iter().map(|(key, _)| (key.clone(), LaneState { at: At::ShardEnd, seal: None })).collect();

@@ -177,10 +177,12 @@ impl DynamoStore {
     async fn prepare(&mut self, batch: Batch) -> Result<Vec<(ShardKey, Lanes)>, StoreError> {
         let updated = wall_clock().0;
         let mut shards = Vec::new();
-        for (key, states) in batch {
+        for (key, mut states) in batch {
             let mut lanes = self.image().await?.get(&key).cloned().unwrap_or_default();
+            lanes.retain(|sink, _| !states.iter().any(|(changed, _)| changed == sink));
+            // The small ones first: the large ones go apart where not all have room.
+            states.sort_by_key(|(_, state)| state.len());
             for (sink, state) in states {
-                lanes.remove(&sink);
                 let text = if items::goes_apart(&state, items::bytes_of(&lanes)) {
                     Text::Apart(self.write_apart(&key, &sink, &state).await?)
                 } else {

@@ -23,8 +23,9 @@ use crate::config::types::{Aws, DynamoDb};
 const CONNECT: Duration = Duration::from_secs(3);
 /// For one answer: DynamoDB answers within milliseconds, and the shortest lease (10 s) must survive one that is lost.
 const ANSWER: Duration = Duration::from_secs(5);
-/// Tries of one call, by the SDK.
+/// Tries of one call, by the SDK, and the first pause between two.
 const TRIES: u32 = 3;
+const PAUSE: Duration = Duration::from_millis(100);
 /// A table is made within some seconds.
 const MAKING: Duration = Duration::from_secs(300);
 /// Between two looks at a table that is being made.
@@ -53,7 +54,7 @@ impl Table {
 
     pub(super) fn new(config: &DynamoDb, sdk: &SdkConfig) -> Table {
         let timeouts = TimeoutConfig::builder().connect_timeout(CONNECT).operation_attempt_timeout(ANSWER);
-        let retry = RetryConfig::standard().with_max_attempts(TRIES);
+        let retry = RetryConfig::standard().with_max_attempts(TRIES).with_initial_backoff(PAUSE);
         let client = Client::from_conf(Builder::from(sdk).timeout_config(timeouts.build()).retry_config(retry).build());
         let place = Place {
             what: "table",
