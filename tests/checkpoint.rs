@@ -16,6 +16,8 @@ mod proxy;
 #[cfg(feature = "aws")]
 #[path = "stack/mod.rs"]
 mod stack;
+#[path = "checkpoint/show.rs"]
+mod show;
 mod support;
 #[cfg(feature = "aws")]
 #[path = "checkpoint/world.rs"]

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use async_trait::async_trait;
-use tunnelog::checkpoint::{CheckpointStore as _, ManagedStore, Remembered, StoreError};
+use tunnelog::checkpoint::{ManagedStore, Remembered, StoreError};
 use tunnelog::delivery::{At, LaneKey, LaneState, Seal};
 use tunnelog::source::{Position, ShardId, StartAt};
 

@@ -141,6 +141,13 @@ fn expected() -> BTreeSet<Place> {
     EXPECTED.clone()
 }
 
+/// Whether something is remembered as written.
+fn has_come_far(folder: &Path) -> bool {
+    let shown = Cloud::run(folder, &["checkpoint", "show", "siem.yaml", "--sink", "events", "--json"]).expect(0);
+    let shown: Value = serde_json::from_slice(&shown.stdout).unwrap();
+    shown["lanes"].as_array().unwrap().iter().any(|lane| !lane["at"]["after"].is_null())
+}
+
 fn log_of(folder: &Path) -> String {
     std::fs::read_to_string(folder.join("stderr")).unwrap()
 }
@@ -162,6 +169,7 @@ fn killed_machines_with_empty_disks_lose_nothing() {
             assert!(!running.has_ended(), "{}", log_of(machine.path()));
             size(&machine.path().join("out/events.ndjson")) > 200_000
         });
+        wait_until("some of it is remembered", || has_come_far(machine.path()));
         running.kill();
         machines.push(machine);
     }
