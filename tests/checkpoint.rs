@@ -13,11 +13,11 @@ mod program;
 #[cfg(feature = "aws")]
 #[path = "checkpoint/proxy.rs"]
 mod proxy;
+#[path = "checkpoint/show.rs"]
+mod show;
 #[cfg(feature = "aws")]
 #[path = "stack/mod.rs"]
 mod stack;
-#[path = "checkpoint/show.rs"]
-mod show;
 mod support;
 #[cfg(feature = "aws")]
 #[path = "checkpoint/world.rs"]

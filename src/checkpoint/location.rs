@@ -87,7 +87,10 @@ impl Location {
     ///
     /// # Errors
     /// Who has it, or what is wrong with it, and what to do.
-    #[cfg_attr(not(feature = "aws"), expect(unused_variables, clippy::unused_async, reason = "the same shape as with it"))]
+    #[cfg_attr(
+        not(feature = "aws"),
+        expect(unused_variables, clippy::unused_async, reason = "the same shape as with it")
+    )]
     pub async fn open(&self, patience: Patience) -> Result<Box<dyn ManagedStore>, String> {
         match self {
             Location::File(path) => Ok(Box::new(RedbStore::open(path).map_err(|error| error.to_string())?)),

@@ -20,8 +20,8 @@ use crate::config::Loaded;
 use crate::config::types::Aws;
 use crate::config::types::{FileSink, Sink, Source};
 use crate::enrich::file::FileInventory;
-use crate::sink::Context;
 use crate::pipeline::DEAD_LETTERS;
+use crate::sink::Context;
 use crate::sink::rejects::MemoryRejects;
 
 /// How long a part may take: the tries of the AWS SDK (three, 5 s to connect) and of the Kafka client (10 s) end sooner

@@ -50,13 +50,29 @@ enum Happened {
     Shard(ShardEvent, Arc<str>),
     SourceDone,
     Read(ReadResult),
-    Admitted { lane: LaneId, batch: BatchId },
+    Admitted {
+        lane: LaneId,
+        batch: BatchId,
+    },
     Settled(Settlement),
-    SealWanted { lane: LaneId, epoch: Epoch, seal: Seal },
-    Published { lane: LaneId, epoch: Epoch },
-    SinkDown { sink: SinkId, reason: String },
+    SealWanted {
+        lane: LaneId,
+        epoch: Epoch,
+        seal: Seal,
+    },
+    Published {
+        lane: LaneId,
+        epoch: Epoch,
+    },
+    SinkDown {
+        sink: SinkId,
+        reason: String,
+    },
     SinkUp(SinkId),
-    SinkFailed { sink: SinkId, reason: String },
+    SinkFailed {
+        sink: SinkId,
+        reason: String,
+    },
     Committed,
     /// It answers, with nothing to commit.
     StoreUp,

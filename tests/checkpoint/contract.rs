@@ -122,7 +122,8 @@ fn size(state: &LaneState) -> usize {
 async fn thousands_of_lanes(place: &dyn Opens) {
     let mut store = place.open().await;
     let all = |position| {
-        (0..300).flat_map(move |shard| ["a", "b", "c", "d", "e", "f", "g"].map(|sink| (lane(shard, sink), after(position))))
+        (0..300)
+            .flat_map(move |shard| ["a", "b", "c", "d", "e", "f", "g"].map(|sink| (lane(shard, sink), after(position))))
     };
     commit(&mut *store, &all(1).collect::<Vec<_>>()).await;
     commit(&mut *store, &all(2).collect::<Vec<_>>()).await;

@@ -197,9 +197,11 @@ async fn throttles_and_failures_of_the_service_pass() {
         }
     }
     // What is refused for what it says will be so again.
-    world.proxy.judge(|call| {
-        if call.is_commit() { Verdict::Answer(400, "ValidationException") } else { Verdict::Pass }
-    });
+    world.proxy.judge(
+        |call| {
+            if call.is_commit() { Verdict::Answer(400, "ValidationException") } else { Verdict::Pass }
+        },
+    );
     assert!(matches!(try_commit(&mut store, 9).await, Err(StoreError::Fenced(_))));
 }
 
@@ -315,7 +317,9 @@ async fn a_table_that_is_not_there_is_told_with_the_command_that_makes_it() {
     let config = tunnelog::config::types::DynamoDb { create: false, ..world.config(LONG) };
     let sdk = stack::aws(&world.proxy.endpoint, "any", "key");
     let error = DynamoStore::open_with(&config, &sdk, "siem", Patience::Wait).await.err().unwrap().to_string();
-    for text in [&format!("aws dynamodb create-table --table-name {}", world.table), "set `create: true`", "KeyType=RANGE"] {
+    for text in
+        [&format!("aws dynamodb create-table --table-name {}", world.table), "set `create: true`", "KeyType=RANGE"]
+    {
         assert!(error.contains(text), "{error}");
     }
     assert!(world.proxy.seen().iter().all(|call| !call.is("CreateTable")));

@@ -147,7 +147,8 @@ fn serve(mut client: TcpStream, shared: &Shared) -> std::io::Result<()> {
         Verdict::LoseAnswer => drop(pass(&shared.upstream, &request)?),
         Verdict::Late => shared.late.lock().unwrap().push(request),
         Verdict::Answer(status, code) => {
-            let text = format!("{{\"__type\":\"com.amazonaws.dynamodb.v20120810#{code}\",\"message\":\"so says the test\"}}");
+            let text =
+                format!("{{\"__type\":\"com.amazonaws.dynamodb.v20120810#{code}\",\"message\":\"so says the test\"}}");
             write!(
                 client,
                 "HTTP/1.1 {status} X\r\ncontent-type: application/x-amz-json-1.0\r\ncontent-length: {}\r\nconnection: \

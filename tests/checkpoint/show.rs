@@ -41,7 +41,8 @@ fn remember(path: &Path) {
 /// Without what changes from run to run.
 fn without_ages(text: &str) -> String {
     let age = |word: &str| word.strip_suffix('s').is_some_and(|number| number.parse::<u32>().is_ok());
-    let words = |line: &str| line.split(' ').map(|word| if age(word) { "AGE" } else { word }).collect::<Vec<_>>().join(" ");
+    let words =
+        |line: &str| line.split(' ').map(|word| if age(word) { "AGE" } else { word }).collect::<Vec<_>>().join(" ");
     text.lines().map(|line| words(line) + "\n").collect()
 }
 
@@ -100,7 +101,8 @@ siem: 3 of 5 lanes in state/siem.redb will be forgotten
     assert_eq!(count(), 5);
     // A name that is none is no "everything".
     let wrong = run(folder.path(), &["checkpoint", "reset", "p.yaml", "--sink", "leak", "--yes"]).expect(2);
-    wrong.says(&["no lane fits; sinks: dead letters, lake, retired, siem; sources: main; shards: shardId-000000000001"]);
+    wrong
+        .says(&["no lane fits; sinks: dead letters, lake, retired, siem; sources: main; shards: shardId-000000000001"]);
     let gone = run(folder.path(), &["checkpoint", "reset", "p.yaml", "--sink", "retired", "--yes"]).expect(0).out();
     assert!(gone.contains("so nothing is delivered again") && gone.contains("1 lane forgotten"), "{gone}");
     assert_eq!(count(), 4);

@@ -520,6 +520,10 @@ impl World {
     fn check_order(&self, states: &[(LaneKey, LaneState)]) {
         for (index, (key, state)) in states.iter().enumerate() {
             let shard = self.shards.iter().find(|known| known.id == key.shard).unwrap();
+            if shard.gone {
+                // It ended unread: nothing of it can come before its parents'.
+                continue;
+            }
             for parent in shard.parents.iter().map(|parent| &self.shards[*parent]).filter(|parent| !parent.gone) {
                 let parent = LaneKey { shard: parent.id.clone(), ..key.clone() };
                 let earlier = states[..index].iter().find(|(other, _)| *other == parent).map(|(_, state)| state);

@@ -378,8 +378,7 @@ mod tests {
 
     #[test]
     fn a_shard_that_comes_again_later_is_not_moved_to_an_earlier_transaction() {
-        let mut states: Vec<_> =
-            (0..150).map(|number| (shard(number), Arc::from("a"), "1".to_owned())).collect();
+        let mut states: Vec<_> = (0..150).map(|number| (shard(number), Arc::from("a"), "1".to_owned())).collect();
         states.push((shard(0), "b".into(), "2".into()));
         let batches = batches(&BTreeMap::new(), states);
         let last = batches.last().and_then(|batch| batch.last()).unwrap();

@@ -172,7 +172,8 @@ impl Lease {
 
     /// One try; `false` if somebody else was faster.
     async fn try_take(&mut self, table: &Table, found: Option<&Found>, asked: Instant) -> Result<bool, StoreError> {
-        let fresh = StoreName { id: random_id().map_err(|e| StoreError::Retry(e.to_string()))?, ..StoreName::default() };
+        let fresh =
+            StoreName { id: random_id().map_err(|e| StoreError::Retry(e.to_string()))?, ..StoreName::default() };
         let store = found.map_or(fresh, |found| found.name.clone());
         let epoch = found.map_or(1, |found| found.epoch + 1);
         let set = "SET #owner = :owner, #holder = :holder, #epoch = :epoch, #held = :true, #lease_ms = :length, \
@@ -215,12 +216,17 @@ impl Lease {
         let names = change.names();
         let call = table.client.update_item().table_name(&table.name).set_key(Some(Table::lease_key(&self.name)));
         let call = call.update_expression(change.update).condition_expression(change.condition);
-        let call = call.set_expression_attribute_names(Some(names)).set_expression_attribute_values(Some(change.values));
+        let call =
+            call.set_expression_attribute_names(Some(names)).set_expression_attribute_values(Some(change.values));
         match call.send().await {
             Ok(_) => Ok(true),
             Err(error) => {
                 let error = table.explained(&error, "dynamodb:UpdateItem");
-                if error.code.as_deref() == Some("ConditionalCheckFailedException") { Ok(false) } else { Err(failed(&error)) }
+                if error.code.as_deref() == Some("ConditionalCheckFailedException") {
+                    Ok(false)
+                } else {
+                    Err(failed(&error))
+                }
             }
         }
     }
@@ -239,7 +245,13 @@ impl Lease {
 
     /// What each transaction does to the lease: renews it, under the condition that this process has it and no commit
     /// came between.
-    pub(super) fn committing(&self, table: &Table, base: &str, token: &str, resets: Option<&StoreName>) -> Option<Update> {
+    pub(super) fn committing(
+        &self,
+        table: &Table,
+        base: &str,
+        token: &str,
+        resets: Option<&StoreName>,
+    ) -> Option<Update> {
         let mut values = self.own();
         values.extend([(":base".to_owned(), text(base)), (":token".to_owned(), text(token))]);
         let mut update = "SET #commit = :token, #renewed = :now".to_owned();

@@ -232,7 +232,8 @@ impl DynamoStore {
         for (key, lanes) in shards {
             let before = if lanes.is_empty() { image.remove(&key) } else { image.insert(key.clone(), lanes.clone()) };
             let address = Address::of(&self.lease.name, &key);
-            let mut versions: Vec<Version> = before.into_iter().flatten().filter_map(|(_, lane)| lane.apart()).collect();
+            let mut versions: Vec<Version> =
+                before.into_iter().flatten().filter_map(|(_, lane)| lane.apart()).collect();
             let sinks: Vec<_> = self.prepared.keys().filter(|(shard, _)| *shard == key).cloned().collect();
             versions.extend(sinks.iter().filter_map(|place| Some(self.prepared.remove(place)?.version)));
             let current: Vec<Version> = lanes.into_values().filter_map(Lane::apart).collect();

@@ -115,7 +115,10 @@ impl Table {
                 State::Absent | State::Coming => tokio::time::sleep(LOOK).await,
             }
             if begun.elapsed() > MAKING {
-                return Err(format!("{} has not become active within {MAKING:?}: look at it and start again", self.place));
+                return Err(format!(
+                    "{} has not become active within {MAKING:?}: look at it and start again",
+                    self.place
+                ));
             }
         }
     }
@@ -134,9 +137,8 @@ impl Table {
 
     async fn make(&self) -> Result<(), String> {
         let built = |error: aws_sdk_dynamodb::error::BuildError| error.to_string();
-        let attribute = |name| {
-            AttributeDefinition::builder().attribute_name(name).attribute_type(ScalarAttributeType::S).build()
-        };
+        let attribute =
+            |name| AttributeDefinition::builder().attribute_name(name).attribute_type(ScalarAttributeType::S).build();
         let key = |name, kind| KeySchemaElement::builder().attribute_name(name).key_type(kind).build();
         let call = self.client.create_table().table_name(&self.name).billing_mode(BillingMode::PayPerRequest);
         let call = call.attribute_definitions(attribute(PARTITION).map_err(built)?);

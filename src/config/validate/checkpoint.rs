@@ -49,7 +49,8 @@ impl Check<'_, '_, '_> {
             self.error(&table, "not the name of a DynamoDB table", &notes);
         }
         if dynamodb.lease < SHORTEST_LEASE {
-            let notes = [&*format!("at least {SHORTEST_LEASE}: a slow network must not cost a running process its lease")];
+            let notes =
+                [&*format!("at least {SHORTEST_LEASE}: a slow network must not cost a running process its lease")];
             self.error(&path.key("lease"), "the lease would lapse by itself", &notes);
         }
         if dynamodb.lease > LONGEST_LEASE {
