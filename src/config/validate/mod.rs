@@ -20,6 +20,8 @@ use super::problem::{Level, Problem, Report, nearest};
 use super::tree::{Node, Path};
 use super::units::{Duration, Size};
 
+/// Below this every slow answer would count as an outage.
+const SHORTEST_OUTAGE: Duration = Duration::from_secs(1);
 /// A record may hold this much after decompression (FACTS: a subscription batch of 1 MiB).
 const SMALLEST_RECORD: Size = Size::mib(1);
 /// Offsets into encoded items have 32 bits: 256 MiB, each byte at most 6 in JSON (`\u0000`), stay below 4 GiB.
@@ -217,6 +219,10 @@ impl Check<'_, '_, '_> {
 
     fn limits(&mut self) {
         let pipeline = &self.loaded.pipeline;
+        if pipeline.limits.outage_after < SHORTEST_OUTAGE {
+            let notes = [&*format!("at least {SHORTEST_OUTAGE}: below it every slow answer would count as an outage")];
+            self.error(&Path::of(&["limits", "outage_after"]), "sinks would be taken for down for nothing", &notes);
+        }
         if pipeline.limits.record < SMALLEST_RECORD {
             let notes = [&*format!("at least {SMALLEST_RECORD}: CloudWatch's own batches reach that")];
             self.error(&Path::of(&["limits", "record"]), "ordinary records would become dead letters", &notes);
