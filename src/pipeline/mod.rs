@@ -56,14 +56,32 @@ enum Happened {
     Shard(ShardEvent, Arc<str>),
     SourceDone,
     Read(ReadResult),
-    Admitted { lane: LaneId, batch: BatchId },
+    Admitted {
+        lane: LaneId,
+        batch: BatchId,
+    },
     Settled(Settlement),
-    SealWanted { lane: LaneId, epoch: Epoch, seal: Seal },
-    Published { lane: LaneId, epoch: Epoch },
-    SinkDown { sink: SinkId, reason: String },
+    SealWanted {
+        lane: LaneId,
+        epoch: Epoch,
+        seal: Seal,
+    },
+    Published {
+        lane: LaneId,
+        epoch: Epoch,
+    },
+    SinkDown {
+        sink: SinkId,
+        reason: String,
+    },
     SinkUp(SinkId),
-    SinkFailed { sink: SinkId, reason: String },
+    SinkFailed {
+        sink: SinkId,
+        reason: String,
+    },
     Committed,
+    /// It answers, with nothing to commit.
+    StoreUp,
     StoreDown(String),
     Failed(String),
 }
@@ -72,8 +90,10 @@ enum Happened {
 pub async fn run(parts: Parts, shutdown: CancellationToken) -> Result<Report, RunError> {
     let grace = parts.shutdown_grace;
     let ended = run_and_keep(parts, shutdown).await?;
-    if tokio::time::timeout(grace, ended.store).await.is_err() {
-        tracing::warn!("the last commit did not end in time; what is not remembered is read again");
+    match tokio::time::timeout(grace, ended.store).await {
+        Ok(Ok(mut store)) => store.close().await,
+        Ok(Err(error)) => return Err(store_ended(Some(error))),
+        Err(_) => tracing::warn!("the last commit did not end in time; what is not remembered is read again"),
     }
     Ok(ended.report)
 }
@@ -252,6 +272,7 @@ impl Engine {
                 self.last_commit = Instant::now();
                 self.dispatcher.committed();
             }
+            Happened::StoreUp => self.health.set("checkpoint", None),
             Happened::StoreDown(reason) => {
                 tracing::error!(reason, "the checkpoint cannot be written; nothing is acknowledged until it can");
                 self.health.set("checkpoint", Some(&reason));
