@@ -15,7 +15,7 @@ mod sink;
 mod tally;
 mod tasks;
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -75,7 +75,7 @@ struct Engine {
     inbox: mpsc::Receiver<Happened>,
     events: mpsc::Sender<Happened>,
     tasks: JoinSet<Result<(), String>>,
-    readers: HashMap<ReaderId, mpsc::UnboundedSender<Grant>>,
+    readers: BTreeMap<ReaderId, mpsc::UnboundedSender<Grant>>,
     sinks: Vec<mpsc::UnboundedSender<ToSink>>,
     store: mpsc::Sender<Vec<(LaneKey, LaneState)>>,
     sources: BTreeMap<Arc<str>, SourceParts>,
@@ -143,7 +143,7 @@ impl Engine {
             inbox,
             events,
             tasks,
-            readers: HashMap::new(),
+            readers: BTreeMap::new(),
             sinks,
             store,
             sources,
@@ -169,23 +169,26 @@ impl Engine {
         let mut deadline = None;
         loop {
             tokio::select! {
-                Some(happened) = self.inbox.recv() => self.happened(happened)?,
-                () = abandonments.notified() => {
-                    for (lane, epoch) in abandonments.take() {
-                        self.dispatcher.abandoned(lane, epoch);
-                    }
-                }
-                _ = checkpoint.tick() => {
-                    self.dispatcher.checkpoint();
-                    self.show();
-                }
+                // In order, so that a run can be repeated. What comes seldom stands before what may never pause: the
+                // inbox comes last and starves nobody, and all others together leave it nearly every turn.
+                biased;
+                () = until(deadline) => return Ok(false),
                 () = shutdown.cancelled(), if deadline.is_none() => {
                     self.health.set(health::STOPPING, Some("asked to stop"));
                     self.dispatcher.drain();
                     deadline = Some(Instant::now() + self.grace);
                 }
-                () = until(deadline) => return Ok(false),
+                _ = checkpoint.tick() => {
+                    self.dispatcher.checkpoint();
+                    self.show();
+                }
+                () = abandonments.notified() => {
+                    for (lane, epoch) in abandonments.take() {
+                        self.dispatcher.abandoned(lane, epoch);
+                    }
+                }
                 Some(ended) = self.tasks.join_next() => task_ended(ended)?,
+                Some(happened) = self.inbox.recv() => self.happened(happened)?,
             }
             self.execute();
             if self.dispatcher.is_finished() {

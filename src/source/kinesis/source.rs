@@ -131,6 +131,8 @@ impl KinesisSource {
     async fn wait(&mut self) {
         loop {
             tokio::select! {
+                // In order, so that a run can be repeated: either is the other's reason to list, and neither comes often.
+                biased;
                 () = tokio::time::sleep_until(self.due) => return,
                 () = self.stream.wake.notified(), if self.searching.is_none() => {
                     if self.stream.stale.swap(false, Ordering::Relaxed) || self.children_are_missing() {
