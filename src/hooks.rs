@@ -59,8 +59,10 @@ mod on {
         ForgetFoundSeal,
         /// A new iterator begins one record too late.
         RenewLate,
-        /// An answer is handed out again after its iterator has expired.
-        TakeTwice,
+        /// An expired iterator is reported as a gap.
+        FalseGap,
+        /// A lane joins a reader that is within a record.
+        JoinMidRecord,
         /// Children that are found later begin at the tip.
         ChildrenAtTip,
     }

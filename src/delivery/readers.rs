@@ -36,7 +36,9 @@ impl Reader {
     }
 
     fn can_be_joined(&self, at: StartAt) -> bool {
-        self.in_flight.is_none() && !self.mid_record && self.at == at
+        self.in_flight.is_none()
+            && (!self.mid_record || mutant!(JoinMidRecord))
+            && (self.at == at || mutant!(JoinAnywhere))
     }
 }
 

@@ -246,7 +246,8 @@ impl World {
                     continue;
                 }
                 let at = self.checker.at.get(&(plan.name.to_owned(), index));
-                let there = match (shard.closed, shard.records.last()) {
+                let left = shard.records.iter().rfind(|record| !self.stream.is_gone(**record, now));
+                let there = match (shard.closed, left) {
                     (Some(_), _) => at == Some(&At::ShardEnd),
                     (None, Some(last)) => at.is_some_and(|at| self.passes(*at, *last)),
                     (None, None) => at.is_some(),

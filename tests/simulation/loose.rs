@@ -152,8 +152,11 @@ fn is_poison((record, event): EventRef) -> bool {
 
 #[async_trait]
 impl Sink for Loose {
-    fn open(&mut self, lane: LaneId, key: &LaneKey, _epoch: Epoch, _seal: Option<Seal>) {
+    fn open(&mut self, lane: LaneId, key: &LaneKey, epoch: Epoch, _seal: Option<Seal>) {
         self.hand.open(lane, key);
+        if self.held.iter().any(|held| held.batch.lane == lane && held.batch.epoch < epoch) {
+            self.hand.world.lock().fail(format!("{lane:?} begins anew, and what was in flight was not discarded"));
+        }
     }
 
     fn submit(&mut self, batch: LaneBatch) -> Result<(), LaneBatch> {

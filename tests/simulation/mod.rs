@@ -25,6 +25,8 @@ mod stream;
 mod watch;
 mod world;
 
+use std::collections::BTreeMap;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use self::story::{Outcome, simulate};
@@ -33,35 +35,52 @@ fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok().filter(|text| !text.is_empty()).map(|text| text.parse().expect("a number"))
 }
 
-/// Runs seeds on all processors; the first that fails, if any does.
-fn first_failure(seeds: std::ops::Range<u64>) -> Option<(u64, Outcome)> {
-    let (next, stop) = (AtomicU64::new(seeds.start), AtomicU64::new(seeds.end));
+/// Failures that are shown; then it stops.
+const SHOWN: u64 = 12;
+
+/// What happened how often, over all seeds.
+type Counts = BTreeMap<&'static str, u64>;
+
+/// Runs seeds on all processors; those that fail, by seed.
+fn failures(seeds: std::ops::Range<u64>) -> (Vec<(u64, Outcome)>, Counts) {
+    let (next, left) = (AtomicU64::new(seeds.start), AtomicU64::new(SHOWN));
+    let sum = Mutex::new(Counts::new());
     let threads = std::thread::available_parallelism().map_or(2, usize::from);
     let work = || {
         let mut failed = Vec::new();
         loop {
             let seed = next.fetch_add(1, Ordering::Relaxed);
-            if seed >= stop.load(Ordering::Relaxed) {
+            if seed >= seeds.end || left.load(Ordering::Relaxed) == 0 {
                 return failed;
             }
             let outcome = simulate(seed, None);
+            for (what, count) in &outcome.counts {
+                *sum.lock().unwrap().entry(*what).or_default() += count;
+            }
             if outcome.failure.is_some() {
-                stop.fetch_min(seed, Ordering::Relaxed);
+                let _ = left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1));
                 failed.push((seed, outcome));
             }
         }
     };
-    let failed: Vec<(u64, Outcome)> = std::thread::scope(|scope| {
+    let mut failed: Vec<(u64, Outcome)> = std::thread::scope(|scope| {
         let workers: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
         workers.into_iter().flat_map(|worker| worker.join().expect("a worker")).collect()
     });
-    failed.into_iter().min_by_key(|(seed, _)| *seed)
+    failed.sort_by_key(|(seed, _)| *seed);
+    (failed, sum.into_inner().unwrap())
 }
 
 fn check(seeds: std::ops::Range<u64>) {
-    if let Some((seed, outcome)) = first_failure(seeds) {
-        eprintln!("{}", outcome.last);
-        panic!("seed {seed}: {}; `make simulate SEED={seed}` runs it again", outcome.failure.unwrap_or_default());
+    let count = seeds.end - seeds.start;
+    let (failed, counts) = failures(seeds);
+    eprintln!("{count} seeds: {counts:?}");
+    for (seed, outcome) in &failed {
+        eprintln!("seed {seed}: {}", outcome.failure.as_deref().unwrap_or_default());
+    }
+    if let Some((seed, outcome)) = failed.first() {
+        eprintln!("the last steps of seed {seed}:\n{}", outcome.last);
+        panic!("seed {seed} is broken; `make simulate SEED={seed}` runs it again");
     }
 }
 

@@ -109,8 +109,11 @@ impl Ordered {
 
 #[async_trait]
 impl Sink for Ordered {
-    fn open(&mut self, lane: LaneId, key: &LaneKey, _epoch: Epoch, _seal: Option<Seal>) {
+    fn open(&mut self, lane: LaneId, key: &LaneKey, epoch: Epoch, _seal: Option<Seal>) {
         self.hand.open(lane, key);
+        if self.queues.get(&lane).is_some_and(|queue| queue.batches.values().any(|batch| batch.epoch < epoch)) {
+            self.hand.world.lock().fail(format!("{lane:?} begins anew, and what was in flight was not discarded"));
+        }
     }
 
     fn submit(&mut self, batch: LaneBatch) -> Result<(), LaneBatch> {

@@ -73,7 +73,7 @@ impl Plan {
         if sinks.is_empty() {
             sinks.push(all[dice.index(all.len())]);
         }
-        let mut level = |dice: &mut Dice| [0, 300, 1_000, 2_500][dice.index(4)];
+        let level = |dice: &mut Dice| [0, 300, 1_000, 2_500][dice.index(4)];
         Plan {
             shards: 1 + dice.index(2),
             sinks,

@@ -121,7 +121,7 @@ fn happens(world: &mut World) -> (Duration, Option<Duration>) {
             world.count("merges");
         }
     } else if reshard > 1_000 && dice.per_mille(3) && stream.is_there(now) {
-        stream.recreate(plan.shards, now, now + 1_000 + dice.below(15_000) as i64);
+        stream.recreate(plan.shards, now + 1_000 + dice.below(15_000) as i64);
         world.note("the stream is deleted and made again");
         world.count("streams made again");
     }

@@ -171,6 +171,8 @@ impl Stream {
         let shard = self.open_shards().into_iter().find(owns)?;
         self.next_sequence += 1 + dice.below(5);
         let data = encode(log_stream, content, &events, now, dice);
+        // An envelope without events is a dead letter: CloudWatch Logs sends none.
+        let content = if content == Content::Events && events.is_empty() { Content::Garbage } else { content };
         let sequence = self.next_sequence;
         let index = self.records.len();
         self.records.push(Record { shard, sequence, arrival_ms: now, data, content, events, log_stream });
@@ -240,10 +242,12 @@ impl Stream {
     }
 
     /// The stream is deleted, and made again a while later.
-    pub(super) fn recreate(&mut self, shards: usize, now: i64, back_at: i64) {
+    pub(super) fn recreate(&mut self, shards: usize, back_at: i64) {
         for shard in &mut self.shards {
             shard.lost = true;
         }
+        // Whole seconds, as the service tells them.
+        let back_at = (back_at + 999) / 1_000 * 1_000;
         self.created = back_at;
         self.away_until = back_at;
         self.next_shard = 0;
@@ -274,10 +278,13 @@ fn encode(log_stream: usize, content: Content, events: &[LogEvent], now: i64, di
     };
     // A late arrival tells of what was minutes ago.
     let time = now - if dice.per_mille(100) { dice.below(900_000) as i64 } else { 200 };
-    let events: Vec<serde_json::Value> = events
+    let mut events: Vec<serde_json::Value> = events
         .iter()
         .map(|event| serde_json::json!({"id": event.id, "timestamp": time, "message": message(event, time)}))
         .collect();
+    if content == Content::Control {
+        events.push(serde_json::json!({"id": "", "timestamp": time, "message": "CWL CONTROL MESSAGE: Checking health of destination Kinesis stream."}));
+    }
     let envelope = serde_json::json!({
         "messageType": kind, "owner": "123456789012", "logGroup": group, "logStream": log_stream_name(log_stream),
         "subscriptionFilters": ["all"], "logEvents": events,

@@ -55,6 +55,8 @@ struct Trace {
     last: VecDeque<String>,
     hash: u64,
     steps: u64,
+    /// Every step is printed.
+    aloud: bool,
 }
 
 /// Everything outside of the processes: it stays when they die.
@@ -96,7 +98,7 @@ impl World {
             start: Instant::now(),
             outages: Vec::new(),
             late: Vec::new(),
-            trace: Trace::default(),
+            trace: Trace { aloud: std::env::var_os("SIMULATE_ALOUD").is_some(), ..Trace::default() },
             failure: None,
             failed: Arc::default(),
             counts: Default::default(),
@@ -155,7 +157,7 @@ impl World {
         let trace = &mut self.trace;
         trace.hash = xxhash_rust::xxh3::xxh3_64_with_seed(line.as_bytes(), trace.hash);
         trace.steps += 1;
-        if std::env::var_os("SIMULATE_VERBOSE").is_some() {
+        if trace.aloud {
             eprintln!("{line}");
         }
         trace.last.push_back(line);
@@ -170,12 +172,6 @@ impl World {
         self.note(format_args!("BROKEN: {what}"));
         self.failure.get_or_insert(what);
         self.failed.notify_one();
-    }
-
-    pub(super) fn check(&mut self, outcome: Result<(), String>) {
-        if let Err(what) = outcome {
-            self.fail(what);
-        }
     }
 
     pub(super) fn failure(&self) -> Option<&str> {

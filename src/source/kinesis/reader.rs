@@ -212,6 +212,9 @@ impl ShardReader {
                     return Err(retry(error));
                 }
                 tracing::debug!(shard = %self.shard, "the iterator had expired; a new one begins at the same place");
+                if mutant!(FalseGap) {
+                    self.feeds.push_back(Feed::Gap { after: self.cursor.last(), reason: "a mistake".into() });
+                }
             }
             Class::Unavailable | Class::Credentials | Class::Denied | Class::Kms => return Err(retry(error)),
         }

@@ -105,7 +105,11 @@ impl KinesisSource {
                     shard: self.stream.shard_id(&created, &shard),
                     // Those that are not listed any more are named too: a checkpoint may know them.
                     parents: parents.iter().map(|parent| self.stream.shard_id(&created, parent)).collect(),
-                    start: if first { self.start } else { FOUND_LATER },
+                    start: match first {
+                        true => self.start,
+                        false if mutant!(ChildrenAtTip) => StartAt::AtTimestamp(super::start::now().0),
+                        false => FOUND_LATER,
+                    },
                 },
             };
             self.news.push_back(event);
