@@ -282,7 +282,8 @@ fn list(world: &mut World, body: &Value, now: i64) -> Result<Value, Refusal> {
     let mut there: Vec<usize> = (0..stream.shards.len())
         .filter(|index| stream.shard_is_there(*index, now) && stream.shards[*index].listed_at <= now)
         .collect();
-    if overlooks && let Some(place) = there.iter().rposition(|index| !stream.shards[*index].overlooked) {
+    let childless = |index: &usize| !there.iter().any(|other| stream.shards[*other].parents.contains(index));
+    if overlooks && let Some(place) = there.iter().rposition(|index| !stream.shards[*index].overlooked && childless(index)) {
         stream.shards[there[place]].overlooked = true;
         there.remove(place);
     }

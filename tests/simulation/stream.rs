@@ -103,12 +103,14 @@ impl Stream {
         let part = (1 << 32) / count as u64;
         for index in 0..count as u64 {
             let to = if index + 1 == count as u64 { 1 << 32 } else { (index + 1) * part };
-            self.add_shard(Vec::new(), (index * part, to), now, now);
+            self.add_shard(Vec::new(), (index * part, to), now);
         }
     }
 
-    fn add_shard(&mut self, parents: Vec<usize>, keys: (u64, u64), listed_at: i64, _now: i64) {
+    fn add_shard(&mut self, parents: Vec<usize>, keys: (u64, u64), listed_at: i64) {
         let name = format!("shardId-{:012}", self.next_shard);
+        // Nobody hears of a child before its parents.
+        let listed_at = parents.iter().map(|parent: &usize| self.shards[*parent].listed_at).fold(listed_at, i64::max);
         self.next_shard += 1;
         self.next_sequence += 10;
         self.shards.push(Shard {
@@ -224,8 +226,8 @@ impl Stream {
         }
         self.close(shard, now);
         let middle = from + (to - from) / 2;
-        self.add_shard(vec![shard], (from, middle), listed_at, now);
-        self.add_shard(vec![shard], (middle, to), listed_at, now);
+        self.add_shard(vec![shard], (from, middle), listed_at);
+        self.add_shard(vec![shard], (middle, to), listed_at);
         Some(self.shards[shard].name.clone())
     }
 
@@ -237,7 +239,7 @@ impl Stream {
         self.close(left, now);
         self.close(right, now);
         let keys = (self.shards[left].keys.0, self.shards[right].keys.1);
-        self.add_shard(vec![left, right], keys, listed_at, now);
+        self.add_shard(vec![left, right], keys, listed_at);
         Some(format!("{} and {}", self.shards[left].name, self.shards[right].name))
     }
 
