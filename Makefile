@@ -23,7 +23,7 @@ STATIC_TRIPLE := $(shell uname -m)-unknown-linux-gnu
 STATIC_BINARY := $(TARGET_DIR)/$(STATIC_TRIPLE)/release/tunnelog
 IMAGE_CONTEXT := $(TARGET_DIR)/image
 
-.PHONY: help demo demo-stack stack test check fmt deny deny-advisories bench schemas golden static image clean \
+.PHONY: help demo demo-stack stack test simulate check fmt deny deny-advisories bench schemas golden static image clean \
 	need-cargo need-c need-lints
 
 help: ## This list
@@ -43,6 +43,12 @@ stack: ## Install what the tests run against: Apache Kafka, kinesis-local, Seawe
 test: need-cargo need-c stack ## Run all tests; also compile the small build
 	$(IN_ROOT) $(CARGO) check --locked --no-default-features --all-targets
 	$(IN_ROOT) $(CARGO) test --locked --no-fail-fast
+
+# `make simulate SEEDS=100000`: so many seeds, and the first that fails with its last steps. `make simulate SEED=42`: one
+# seed again, with every step.
+simulate: need-cargo need-c ## Run the simulation of delivery: SEEDS=100000 of them, or SEED=42 with every step
+	$(IN_ROOT) SEED="$(SEED)" SEEDS="$(SEEDS)" $(if $(SEED),SIMULATE_ALOUD=1) \
+		$(CARGO) test --locked --lib simulation::no_seed_loses_anything -- --nocapture
 
 check: need-cargo need-c need-lints deny ## Format, lints, documentation, licences, bans and sources: what CI demands
 	$(IN_ROOT) $(CARGO) fmt --check

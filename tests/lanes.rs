@@ -1,28 +1,34 @@
-//! Single steps of the dispatcher that the model's worlds do not reach: a gap up to another reader, and a
-//! rewind between a seal and its replacement.
+//! Single steps of the dispatcher that the model's worlds do not reach: a gap up to another reader, a rewind between
+//! a seal and its replacement, lanes that leave their reader and come back to it while the stream goes on.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests may panic")]
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use fixedbitset::FixedBitSet;
 use tunnelog::delivery::{
-    At, Command, Dispatcher, Encoded, Epoch, Item, LaneItems, LaneKey, LaneState, Options, Piece, PieceEnd, ReadResult,
-    ReaderId, RecordInfo, Seal,
+    At, Command, Dispatcher, Encoded, Epoch, Item, LaneBatch, LaneItems, LaneKey, LaneState, OnOutage, Options, Piece,
+    PieceEnd, ReadResult, ReaderId, RecordInfo, Seal, SinkId, SinkOptions,
 };
 use tunnelog::event::{Action, EventId, Kind, Millis, Severity};
+use tunnelog::sink::Tell;
 use tunnelog::source::{Position, ShardEvent, ShardId, StartAt};
 
 fn shard() -> ShardId {
     ShardId { source: "main".into(), stream: "s".into(), stream_created: "".into(), shard: "0".into() }
 }
 
+fn options(sinks: Vec<SinkOptions>) -> Options {
+    Options { pipeline: "p".into(), sinks, open_records: 1000, outage_after: Duration::from_secs(30) }
+}
+
 /// A dispatcher whose lanes, one a sink, are remembered in these states, with its shard opened.
 fn opened(states: Vec<LaneState>) -> Dispatcher {
-    let sinks: Vec<Arc<str>> = (0..states.len()).map(|sink| sink.to_string().into()).collect();
-    let key = |sink: &Arc<str>| LaneKey { pipeline: "p".into(), shard: shard(), sink: Arc::clone(sink) };
+    let sinks: Vec<SinkOptions> = (0..states.len()).map(|sink| sink.to_string().as_str().into()).collect();
+    let key = |sink: &SinkOptions| LaneKey { pipeline: "p".into(), shard: shard(), sink: Arc::clone(&sink.name) };
     let remembered = sinks.iter().map(key).zip(states).collect();
-    let options = Options { pipeline: "p".into(), sinks, open_records: 1000 };
-    let mut dispatcher = Dispatcher::new(options, 1, remembered);
+    let mut dispatcher = Dispatcher::new(options(sinks), 1, remembered);
     dispatcher.shard(ShardEvent::Opened { shard: shard(), parents: vec![], start: StartAt::TrimHorizon });
     dispatcher
 }
@@ -107,8 +113,7 @@ fn a_rewind_before_the_replacement_is_remembered_keeps_the_seal_that_is() {
 fn a_sink_that_follows_a_stream_skips_nothing_of_a_shard_that_is_new_to_it() {
     let check = |sink: &str, remembered: LaneState, expect: StartAt| {
         let key = |sink: &str| LaneKey { pipeline: "p".into(), shard: shard(), sink: sink.into() };
-        let options = Options { pipeline: "p".into(), sinks: vec![sink.into()], open_records: 1000 };
-        let mut dispatcher = Dispatcher::new(options, 1, vec![(key("old"), remembered)]);
+        let mut dispatcher = Dispatcher::new(options(vec![sink.into()]), 1, vec![(key("old"), remembered)]);
         let child = ShardId { shard: "1".into(), ..shard() };
         let start = StartAt::AtTimestamp(900);
         dispatcher.shard(ShardEvent::Opened { shard: child, parents: vec![shard()], start });
@@ -124,4 +129,216 @@ fn a_sink_that_follows_a_stream_skips_nothing_of_a_shard_that_is_new_to_it() {
     check("old", at(At::Start(StartAt::TrimHorizon)), StartAt::TrimHorizon);
     check("old", at(At::Start(StartAt::AtTimestamp(100))), StartAt::AtTimestamp(100));
     check("new", at(At::ShardEnd), StartAt::AtTimestamp(900));
+}
+
+/// A stream without an end, read by whoever is granted a piece; each answer reaches to the tip.
+struct Stream {
+    dispatcher: Dispatcher,
+    now: Duration,
+    /// Records so far: positions 1 to this.
+    tip: u64,
+    readers: BTreeMap<ReaderId, u64>,
+    grants: Vec<(ReaderId, Vec<SinkId>, Option<Position>)>,
+    /// Takes nothing, since it is out.
+    out: Vec<bool>,
+    refused: Vec<LaneBatch>,
+    received: Vec<Vec<u64>>,
+}
+
+impl Stream {
+    fn new(sinks: Vec<SinkOptions>) -> Stream {
+        let count = sinks.len();
+        let mut dispatcher = Dispatcher::new(options(sinks), 1, Vec::new());
+        dispatcher.shard(ShardEvent::Opened { shard: shard(), parents: vec![], start: StartAt::TrimHorizon });
+        let mut stream = Stream {
+            dispatcher,
+            now: Duration::ZERO,
+            tip: 0,
+            readers: BTreeMap::new(),
+            grants: Vec::new(),
+            out: vec![false; count],
+            refused: Vec::new(),
+            received: vec![Vec::new(); count],
+        };
+        stream.execute();
+        stream
+    }
+
+    fn execute(&mut self) {
+        while let Some(command) = self.dispatcher.next_command() {
+            match command {
+                Command::OpenReader { reader, from, .. } => {
+                    let from = if let StartAt::After(position) = from { number(position) } else { 0 };
+                    self.readers.insert(reader, from);
+                }
+                Command::CloseReader(reader) => drop(self.readers.remove(&reader)),
+                Command::Read { reader, sinks, until } => self.grants.push((reader, sinks, until)),
+                Command::Submit { sink, batch } if self.out[sink.0 as usize] => self.refused.push(batch),
+                Command::Submit { sink, batch } => self.take(sink, batch),
+                Command::Tell { lane, what: Tell::Discard, .. } => self.refused.retain(|batch| batch.lane != lane),
+                Command::Commit(_) => self.dispatcher.committed(),
+                Command::OpenLane { .. } | Command::Tell { .. } => {}
+            }
+        }
+    }
+
+    fn take(&mut self, sink: SinkId, batch: LaneBatch) {
+        let positions = batch.encoded.records.iter().map(|record| number(record.position));
+        self.received[sink.0 as usize].extend(positions);
+        self.dispatcher.admitted(batch.lane, batch.batch);
+        self.dispatcher.settled(&batch.receipt.settle_all());
+    }
+
+    /// The oldest grant is answered: one record of those up to the tip.
+    fn answer(&mut self) {
+        if self.grants.is_empty() {
+            return;
+        }
+        let (reader, sinks, until) = self.grants.remove(0);
+        let Some(at) = self.readers.get(&reader).copied() else { return };
+        let next = at + 1;
+        let is_there = next <= self.tip && until.is_none_or(|until| next <= number(until));
+        let mut made = if is_there { piece(next) } else { Piece::default() };
+        let items = made.lanes.pop().flatten();
+        made.lanes =
+            (0..self.out.len()).map(|sink| items.clone().filter(|_| sinks.contains(&SinkId(sink as u32)))).collect();
+        if is_there {
+            self.readers.insert(reader, next);
+        }
+        let end = if until.is_some_and(|until| next >= number(until)) && next <= self.tip {
+            PieceEnd::Limit
+        } else {
+            PieceEnd::More
+        };
+        let end = if is_there { PieceEnd::More } else { end };
+        let buffered_to = (self.tip > 0).then(|| Position::from(self.tip));
+        self.dispatcher.read(ReadResult { reader, piece: made, end, buffered_to });
+        self.execute();
+    }
+
+    /// The sink takes what it has, and all that comes.
+    fn is_back(&mut self, sink: SinkId) {
+        self.out[sink.0 as usize] = false;
+        for batch in std::mem::take(&mut self.refused) {
+            self.take(sink, batch);
+        }
+        self.execute();
+    }
+
+    /// A quarter of a second in which `records` come.
+    fn pass(&mut self, records: u64) {
+        self.tip += records;
+        self.now += Duration::from_millis(250);
+        self.dispatcher.tick(self.now);
+        self.execute();
+        for _ in 0..=2 * records + 2 {
+            self.answer();
+        }
+    }
+}
+
+fn number(position: Position) -> u64 {
+    position.to_string().parse().unwrap()
+}
+
+/// Nothing but what a record needs to be told apart is in a piece, so a reader's way is seen in what arrives.
+fn is_complete(received: &[u64]) -> bool {
+    let mut sorted = received.to_vec();
+    sorted.sort_unstable();
+    sorted.dedup();
+    sorted.iter().copied().eq(1..=sorted.len() as u64)
+}
+
+#[test]
+fn a_parked_lane_leaves_its_reader_and_comes_back_to_it_while_records_keep_coming() {
+    let mut stream = Stream::new(vec!["fine".into(), "out".into()]);
+    (0..4).for_each(|_| stream.pass(3));
+    assert_eq!(stream.readers.len(), 1, "both read together");
+    stream.out[1] = true;
+    stream.dispatcher.sink_down(SinkId(1));
+    (0..40).for_each(|_| stream.pass(3));
+    assert_eq!(stream.dispatcher.load().parked, [0, 1]);
+    let behind = stream.received[1].len();
+    assert!(stream.received[0].len() > behind + 100, "the other one goes on");
+    assert_eq!(stream.refused.len(), 1, "it has something to try with");
+    stream.is_back(SinkId(1));
+    stream.dispatcher.sink_up(SinkId(1));
+    stream.execute();
+    assert_eq!(stream.readers.len(), 2, "it reads what it missed by itself");
+    // While it catches up it gets an answer for each of the other's.
+    (0..400).for_each(|_| stream.pass(1));
+    assert_eq!(stream.readers.len(), 1, "they read together again: {:#?}", stream.dispatcher);
+    (0..4).for_each(|_| stream.pass(3));
+    for received in &stream.received {
+        assert!(is_complete(received), "{received:?}");
+    }
+    assert_eq!(stream.received[0].last(), stream.received[1].last());
+    assert_eq!(stream.received[0].len(), stream.received[0].last().copied().unwrap_or(0) as usize, "nothing twice");
+}
+
+#[test]
+fn lanes_that_meet_where_nothing_comes_read_together() {
+    let mut stream = Stream::new(vec!["fine".into(), "out".into()]);
+    stream.out[1] = true;
+    stream.dispatcher.sink_down(SinkId(1));
+    (0..40).for_each(|_| stream.pass(1));
+    assert_eq!(stream.dispatcher.load().parked, [0, 1]);
+    assert_eq!(stream.refused.len(), 1, "it has something to try with");
+    stream.is_back(SinkId(1));
+    stream.dispatcher.sink_up(SinkId(1));
+    stream.execute();
+    (0..60).for_each(|_| stream.pass(0));
+    assert_eq!(stream.readers.len(), 1, "{:#?}", stream.dispatcher);
+    assert_eq!(stream.received[0], stream.received[1]);
+}
+
+#[test]
+fn a_sink_that_says_nothing_is_taken_for_down_and_tried_again() {
+    let mut stream = Stream::new(vec!["fine".into(), "mute".into()]);
+    stream.out[1] = true;
+    let parked = |stream: &Stream| stream.dispatcher.load().parked[1];
+    (0..100).for_each(|_| stream.pass(1));
+    assert_eq!(parked(&stream), 0, "30 s have not passed");
+    (0..40).for_each(|_| stream.pass(1));
+    assert_eq!(parked(&stream), 1);
+    (0..400).for_each(|_| stream.pass(1));
+    assert_eq!((parked(&stream), stream.refused.len()), (1, 1), "it has something to try with, and no more");
+    assert!(stream.received[0].len() > 500, "which holds nothing up");
+    stream.is_back(SinkId(1));
+    (0..400).for_each(|_| stream.pass(1));
+    assert_eq!((parked(&stream), stream.readers.len()), (0, 1));
+    assert!(is_complete(&stream.received[1]));
+    assert_eq!(stream.received[0].last(), stream.received[1].last());
+}
+
+#[test]
+fn a_sink_that_blocks_is_waited_for_and_told_of() {
+    let block = SinkOptions { on_outage: OnOutage::Block, ..SinkOptions::from("block") };
+    let mut stream = Stream::new(vec!["fine".into(), block]);
+    (0..4).for_each(|_| stream.pass(3));
+    let before = stream.received[0].len();
+    stream.out[1] = true;
+    stream.dispatcher.sink_down(SinkId(1));
+    (0..170).for_each(|_| stream.pass(3));
+    assert_eq!(stream.dispatcher.load().parked, [0, 0]);
+    assert!(stream.received[0].len() <= before + 1, "it waits");
+    assert!(stream.dispatcher.stalls().is_empty(), "45 s have not passed");
+    (0..20).for_each(|_| stream.pass(3));
+    let stalls = stream.dispatcher.stalls();
+    assert_eq!(stalls.iter().map(|stall| stall.sink).collect::<Vec<_>>(), [Some(SinkId(1))]);
+    stream.is_back(SinkId(1));
+    (0..600).for_each(|_| stream.pass(0));
+    assert_eq!(stream.received[0], stream.received[1]);
+    assert!(stream.dispatcher.stalls().is_empty());
+}
+
+#[test]
+fn a_reader_that_does_not_answer_is_told_of_within_a_minute() {
+    let mut dispatcher = opened(vec![after(5, None)]);
+    assert!(commands(&mut dispatcher).iter().any(|command| matches!(command, Command::Read { .. })));
+    dispatcher.tick(Duration::from_secs(44));
+    assert!(dispatcher.stalls().is_empty());
+    dispatcher.tick(Duration::from_secs(46));
+    let stalls = dispatcher.stalls();
+    assert_eq!(stalls.iter().map(|stall| (stall.sink, stall.lasting.as_secs())).collect::<Vec<_>>(), [(None, 46)]);
 }

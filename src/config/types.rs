@@ -15,6 +15,7 @@ pub use super::aws_types::{Aws, FirehoseSink, Kinesis, Pack, S3Sink, Start};
 pub use super::inventory_types::{Accounts, AccountsOf, Ec2};
 pub use super::kafka_types::{KafkaCompression, KafkaKey, KafkaSink, Mechanism, Sasl, Tls};
 use super::units::{Duration, Size};
+pub use crate::delivery::OnOutage;
 use crate::event::{Action, Kind, Severity, Transition};
 
 /// One pipeline: where records come from, what is added to them, and where the events go.
@@ -199,6 +200,11 @@ pub struct Sink {
     /// Not the events that meet every key.
     #[serde(default)]
     pub except: Option<Condition>,
+    /// What happens while the sink takes nothing. `park`: the pipeline's other sinks go on, and this one catches up
+    /// from its checkpoint afterwards; what was on its way is sent again. `block`: the others wait for it.
+    /// Default: `park`; a console: `block`.
+    #[serde(default)]
+    pub on_outage: Option<OnOutage>,
 }
 
 /// NDJSON files.
@@ -387,13 +393,21 @@ pub struct Limits {
     /// Records that may be open in one lane (read, not yet settled) before reading waits.
     #[schemars(range(min = 1000, max = 10_000_000))]
     pub open_records: u32,
+    /// A sink that can take no more of a shard and has delivered nothing of it for this long is taken for down,
+    /// whatever its connection says (see `on_outage`). At least 1s.
+    pub outage_after: Duration,
     /// How long a SIGTERM waits for sinks to settle.
     pub shutdown_grace: Duration,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Limits { record: Size::mib(64), open_records: 100_000, shutdown_grace: Duration::from_secs(20) }
+        Limits {
+            record: Size::mib(64),
+            open_records: 100_000,
+            outage_after: Duration::from_secs(30),
+            shutdown_grace: Duration::from_secs(20),
+        }
     }
 }
 

@@ -3,7 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
 use super::{Epoch, LaneBatch, LaneId, LaneKey, LaneState, Piece, ReaderId, Seal, SinkId};
+use crate::event::Millis;
 use crate::sink::Tell;
 use crate::source::{Position, ShardId, StartAt};
 
@@ -12,10 +16,40 @@ use crate::source::{Position, ShardId, StartAt};
 pub struct Options {
     /// The pipeline's name.
     pub pipeline: Arc<str>,
-    /// The sinks' names; a [`SinkId`] is an index here.
-    pub sinks: Vec<Arc<str>>,
+    /// The sinks; a [`SinkId`] is an index here.
+    pub sinks: Vec<SinkOptions>,
     /// Records that may be open in one lane before its reader waits.
     pub open_records: usize,
+    /// A lane that is full and has settled nothing for this long counts as down, whatever its sink says.
+    pub outage_after: Duration,
+}
+
+/// What the dispatcher knows of a sink.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct SinkOptions {
+    /// Its name in the pipeline file.
+    pub name: Arc<str>,
+    /// What its lanes do while it takes nothing.
+    pub on_outage: OnOutage,
+}
+
+impl From<&str> for SinkOptions {
+    /// A sink whose lanes are parked while it takes nothing.
+    fn from(name: &str) -> SinkOptions {
+        SinkOptions { name: name.into(), on_outage: OnOutage::default() }
+    }
+}
+
+/// What a sink's lanes do while it takes nothing.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum OnOutage {
+    /// They leave their readers, so that the other sinks go on, and catch up from their checkpoints afterwards: what
+    /// was on its way is sent again.
+    #[default]
+    Park,
+    /// They wait, and with them the other sinks that read the same shards.
+    Block,
 }
 
 /// What the shell has to do.
@@ -121,6 +155,8 @@ pub struct Account {
     pub abandoned: u64,
     /// How often a lane was rewound.
     pub rewinds: u64,
+    /// How often a lane was parked.
+    pub parks: u64,
 }
 
 /// What is under way.
@@ -132,4 +168,30 @@ pub struct Load {
     pub readers: usize,
     /// By sink: records that are read and not resolved.
     pub open_records: Vec<usize>,
+    /// By sink: lanes that are parked.
+    pub parked: Vec<usize>,
+}
+
+/// A lane whose sink takes nothing.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ParkedLane {
+    /// Its sink.
+    pub sink: SinkId,
+    /// Its shard.
+    pub shard: ShardId,
+    /// For how long.
+    pub lasting: Duration,
+    /// When the oldest record arrived in the stream that the sink does not have, if that is known.
+    pub oldest: Option<Millis>,
+}
+
+/// Something that should progress and does not.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Stall {
+    /// Where.
+    pub shard: ShardId,
+    /// The sink that holds the shard up; `None`: its reader does.
+    pub sink: Option<SinkId>,
+    /// For how long.
+    pub lasting: Duration,
 }

@@ -1,15 +1,17 @@
 //! The dispatcher: which reader reads, which lane gets what, when a position may be remembered.
 //!
 //! A pure state machine. The shell hands it what happened and executes the [`Command`]s that it leaves; it
-//! never waits, never reads a clock and never touches a client. Everything that can be out at one time is
+//! never waits, never reads a clock ([`Dispatcher::tick`] tells it the time) and never touches a client. Everything that can be out at one time is
 //! bounded: one grant a reader, one batch a lane that its sink has not admitted, `open_records` a lane, one
 //! commit at all.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::lane::{Lane, Phase, Standing};
-use super::readers::{Reader, Readers};
+use super::outage::SinkStanding;
+use super::readers::Readers;
 use super::{
     Abandoned, Account, At, BatchId, Command, Epoch, Frontier, LaneBatch, LaneId, LaneKey, LaneState, Load, Options,
     Piece, PieceEnd, ReadResult, ReaderId, Receipt, Seal, Settlement, SinkId,
@@ -78,12 +80,17 @@ pub struct Dispatcher {
     pub(super) accounts: Vec<Account>,
     pub(super) sources_open: usize,
     pub(super) draining: bool,
+    /// The shell's monotonic clock at its last [`Dispatcher::tick`].
+    pub(super) now: Duration,
+    /// By sink.
+    pub(super) standings: Vec<SinkStanding>,
 }
 
 impl Dispatcher {
     /// A dispatcher for `sources` sources that knows what the store remembered.
     pub fn new(options: Options, sources: usize, remembered: Vec<(LaneKey, LaneState)>) -> Dispatcher {
         let accounts = vec![Account::default(); options.sinks.len()];
+        let standings = vec![SinkStanding::default(); options.sinks.len()];
         Dispatcher {
             followed: starts_of_followed(&options.pipeline, &remembered),
             options,
@@ -102,6 +109,8 @@ impl Dispatcher {
             accounts,
             sources_open: sources,
             draining: false,
+            now: Duration::ZERO,
+            standings,
         }
     }
 
@@ -140,10 +149,11 @@ impl Dispatcher {
     pub fn load(&self) -> Load {
         let mut load = Load { lanes: self.live_lanes, readers: self.readers.count(), ..Load::default() };
         load.open_records.resize(self.options.sinks.len(), 0);
+        load.parked.resize(self.options.sinks.len(), 0);
         for lane in &self.lanes {
-            if let Some(sum) = load.open_records.get_mut(lane.sink.0 as usize) {
-                *sum += lane.frontier.open_records();
-            }
+            let sink = lane.sink.0 as usize;
+            load.open_records[sink] += lane.frontier.open_records();
+            load.parked[sink] += usize::from(lane.parked.is_some());
         }
         load
     }
@@ -177,13 +187,13 @@ impl Dispatcher {
         self.by_id.get(shard).map(|index| self.lane_indexes(*index)).unwrap_or_default()
     }
 
-    fn lane_indexes(&self, shard: usize) -> Vec<usize> {
+    pub(super) fn lane_indexes(&self, shard: usize) -> Vec<usize> {
         self.shards[shard].lanes.iter().map(|lane| lane.0 as usize).collect()
     }
 
     fn shard_opened(&mut self, id: ShardId, parents: Vec<ShardId>, start: StartAt) {
-        if self.by_id.contains_key(&id) {
-            return;
+        if let Some(index) = self.by_id.get(&id).copied() {
+            return self.shard_is_back(index);
         }
         let index = self.shards.len();
         let parents: Vec<usize> = parents.iter().filter_map(|parent| self.by_id.get(parent).copied()).collect();
@@ -201,12 +211,36 @@ impl Dispatcher {
         self.pump(index);
     }
 
+    /// Another process had the shard, and it is ours again. What that one remembered is not known here: its lanes go
+    /// on where we left them, which repeats and loses nothing.
+    fn shard_is_back(&mut self, shard: usize) {
+        for lane in self.lane_indexes(shard) {
+            let state = &mut self.lanes[lane];
+            if state.phase != Phase::Dropped {
+                continue;
+            }
+            state.phase = Phase::Waiting;
+            if let Some(committed) = &state.committed {
+                let base = committed.at;
+                (state.base, state.published) = (base, None);
+                state.seal = committed.seal.clone().map(|seal| Standing::told(seal, base));
+            } else {
+                state.phase = Phase::New;
+                self.dirty.insert(lane);
+            }
+            self.live_lanes += 1;
+            self.start_if_ready(lane);
+        }
+        self.commit();
+        self.pump(shard);
+    }
+
     fn add_lane(&mut self, shard_id: &ShardId, shard: usize, sink: usize, start: StartAt) -> LaneId {
         let id = LaneId(self.lanes.len() as u32);
         let key = LaneKey {
             pipeline: Arc::clone(&self.options.pipeline),
             shard: shard_id.clone(),
-            sink: Arc::clone(&self.options.sinks[sink]),
+            sink: Arc::clone(&self.options.sinks[sink].name),
         };
         let committed = self.remembered.remove(&key);
         let base = match &committed {
@@ -240,6 +274,9 @@ impl Dispatcher {
             barrier_sent: false,
             flush_sent: false,
             rewinds: 0,
+            full_since: None,
+            parked: None,
+            trying: false,
         });
         id
     }
@@ -252,7 +289,7 @@ impl Dispatcher {
         let Some(reader) = self.readers.get_mut(id) else { return };
         let lanes = reader.in_flight.take().unwrap_or_default();
         let shard = reader.shard;
-        reader.buffered_to = buffered_to;
+        reader.landed(buffered_to);
         if let Some(last) = piece.records.last() {
             reader.mid_record = !last.done;
         }
@@ -260,9 +297,12 @@ impl Dispatcher {
             reader.at = StartAt::After(done.position);
         }
         // The reader has arrived at the one ahead, even if the record that stood there is gone.
-        if let (Some(until), PieceEnd::Limit) = (reader.until.take(), end) {
+        let until = reader.until.take();
+        if let (Some(until), PieceEnd::Limit) = (until, end) {
             reader.at = StartAt::After(until);
         }
+        // It has come to where another stood a moment ago: that one waits for it next time.
+        reader.near = until.is_some_and(|until| reader.at == StartAt::After(until));
         for lane in lanes {
             self.take_piece(lane.0 as usize, id, &mut piece);
         }
@@ -295,6 +335,10 @@ impl Dispatcher {
         // where a record ends of which it has the beginning.
         let shown = state.seal.is_some() || was_mid_record;
         if count == 0 && (!shown || piece.records.is_empty()) {
+            let nothing_to_try = state.trying && state.frontier.is_clear() && !self.standings[sink].is_down;
+            if nothing_to_try {
+                self.is_back(lane);
+            }
             return;
         }
         account.submitted += count as u64;
@@ -314,73 +358,6 @@ impl Dispatcher {
         }
     }
 
-    /// Joins the lanes of a reader to another that stands at the same position.
-    fn join_reader(&mut self, id: ReaderId) {
-        let Some(reader) = self.readers.get_mut(id) else { return };
-        if reader.mid_record {
-            return;
-        }
-        let (shard, at, lanes) = (reader.shard, reader.at, reader.lanes.clone());
-        let Some(other) = self.readers.to_join(shard, at, Some(id)) else { return };
-        self.close_reader(id);
-        for lane in lanes {
-            self.join(lane.0 as usize, other);
-        }
-    }
-
-    /// Lets the readers of a shard go on whose lanes have room.
-    pub(super) fn pump(&mut self, shard: usize) {
-        if self.draining {
-            return;
-        }
-        let ids: Vec<ReaderId> = self.readers.of_shard(shard).map(|reader| reader.id).collect();
-        for id in ids {
-            if self.may_read(id) {
-                self.grant(id);
-            }
-        }
-        self.flush_full_lanes(shard);
-    }
-
-    /// A sink may be gathering a chunk: where nothing more can be read, it has to do with what it has.
-    fn flush_full_lanes(&mut self, shard: usize) {
-        for lane in self.lane_indexes(shard) {
-            let state = &mut self.lanes[lane];
-            let full = matches!(state.phase, Phase::Reading(_))
-                && state.awaiting.is_none()
-                && state.is_full(self.options.open_records);
-            if full && !std::mem::replace(&mut state.flush_sent, true) {
-                self.tell(lane, Tell::Flush);
-            }
-        }
-    }
-
-    fn may_read(&self, id: ReaderId) -> bool {
-        let ready = self
-            .readers
-            .get(id)
-            .is_some_and(|reader| reader.in_flight.is_none() && !reader.lanes.is_empty() && self.has_room(reader));
-        ready && !self.readers.is_awaited(id, |other| other.in_flight.is_some() || self.has_room(other))
-    }
-
-    fn has_room(&self, reader: &Reader) -> bool {
-        reader.lanes.iter().all(|lane| {
-            let lane = &self.lanes[lane.0 as usize];
-            // A record that has begun is read to its end: no sink could settle half of it. Its size is bounded.
-            lane.awaiting.is_none()
-                && (reader.mid_record || !lane.is_full(self.options.open_records) || lane.rebuilds_beyond(reader.at))
-        })
-    }
-
-    fn grant(&mut self, id: ReaderId) {
-        let until = self.readers.until(id);
-        let Some(reader) = self.readers.get_mut(id) else { return };
-        reader.in_flight = Some(reader.lanes.clone());
-        reader.until = until;
-        let sinks = reader.lanes.iter().map(|lane| self.lanes[lane.0 as usize].sink).collect();
-        self.commands.push_back(Command::Read { reader: id, sinks, until });
-    }
-
     // --- what sinks say ---
 
     /// A sink took a batch: the lane may bring the next one.
@@ -392,6 +369,7 @@ impl Dispatcher {
         state.awaiting = None;
         // A barrier that went before this batch says nothing about it.
         state.barrier_sent = false;
+        state.full_since = None;
         let (shard, ending) = (state.shard, state.phase == Phase::Ending);
         if ending {
             self.tell(lane.0 as usize, Tell::Finish);
@@ -420,9 +398,15 @@ impl Dispatcher {
         lane.barrier_sent = false;
         lane.flush_sent = false;
         lane.rewinds = 0;
+        lane.full_since = None;
         let (sink, shard) = (lane.sink.0 as usize, lane.shard);
+        self.standings[sink].settled_at = Some(self.now);
+        let came_back = lane.trying;
         let account = &mut self.accounts[sink];
         *if settlement.rejected { &mut account.rejected } else { &mut account.settled } += settlement.count();
+        if came_back {
+            self.is_back(index);
+        }
         self.seal_moves(index);
         self.pump(shard);
         self.checkpoint_if_draining();
@@ -484,6 +468,10 @@ impl Dispatcher {
             if matches!(self.lanes[lane].phase, Phase::Reading(_)) {
                 self.leave_reader(lane);
                 self.lanes[lane].phase = Phase::Idle;
+            }
+            // Nobody waits for a sink that takes nothing.
+            if self.lanes[lane].trying && self.let_go(lane) {
+                self.lanes[lane].phase = Phase::Parked;
             }
             // What is gathered is asked for anew, also of those that were asked for less.
             self.lanes[lane].barrier_sent = false;

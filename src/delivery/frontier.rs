@@ -9,6 +9,7 @@
 use std::collections::VecDeque;
 
 use super::{BatchId, LaneItems, Records, Selection, Settlement};
+use crate::event::Millis;
 use crate::source::Position;
 
 /// One stretch of records, in the order in which they were read.
@@ -37,6 +38,7 @@ struct OpenBatch {
 #[derive(Debug)]
 struct OpenRecord {
     position: Position,
+    arrival: Option<Millis>,
     done: bool,
     /// One past the last item of this record, in the batch's numbering.
     items_end: u32,
@@ -64,6 +66,14 @@ impl Frontier {
             Stretch::Run { .. } => None,
             Stretch::Open(open) => open.records.first().map(|record| record.position),
         })
+    }
+
+    /// When the oldest record arrived that is not resolved, if its source tells.
+    pub fn oldest_arrival(&self) -> Option<Millis> {
+        self.entries.iter().find_map(|entry| match &entry.stretch {
+            Stretch::Run { .. } => None,
+            Stretch::Open(open) => open.records.first().map(|record| record.arrival),
+        })?
     }
 
     /// Records that were read and are not resolved.
@@ -112,7 +122,7 @@ impl Frontier {
         };
         let Stretch::Open(open) = &mut entry.stretch else { return };
         open.settle(settlement);
-        if mutant!(PartIsWhole) {
+        if mutant!(PartIsWhole) || (mutant!(ForgetEpoch) && entry.batch != settlement.batch) {
             open.open = 0;
         }
         if open.open == 0 {
@@ -168,7 +178,13 @@ impl OpenBatch {
     fn new(records: &Records, items: &LaneItems) -> OpenBatch {
         let mut open: Vec<OpenRecord> = records
             .iter()
-            .map(|record| OpenRecord { position: record.position, done: record.done, items_end: 0, open: 0 })
+            .map(|record| OpenRecord {
+                position: record.position,
+                arrival: record.arrival,
+                done: record.done,
+                items_end: 0,
+                open: 0,
+            })
             .collect();
         for (index, item) in items.encoded.items.iter().enumerate() {
             let own = match &items.own {

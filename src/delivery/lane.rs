@@ -1,10 +1,12 @@
 //! One lane: a sink's view of a shard, and what is remembered of it.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use super::{BatchId, Epoch, Frontier, LaneId, ReaderId, SinkId};
+use crate::event::Millis;
 use crate::source::{Position, ShardId, StartAt};
 
 /// What a lane is called in the checkpoint store: survives restarts and changes of the pipeline file.
@@ -77,6 +79,8 @@ pub(super) enum Phase {
     Reading(ReaderId),
     /// Everything is read; it waits for the last settlements.
     Ending,
+    /// Its sink takes nothing: it has no reader and nothing in flight, so that the shard's other lanes go on.
+    Parked,
     /// Resolved to the shard's end.
     Done,
     /// Another process has the shard now: nothing of it is committed any more.
@@ -115,12 +119,24 @@ pub(super) struct Lane {
     pub flush_sent: bool,
     /// Rewinds without a settlement in between, for the pause before the next try.
     pub rewinds: u32,
+    /// Since when it could bring nothing more, and nothing has settled.
+    pub full_since: Option<Duration>,
+    /// Since when its sink has taken nothing of it, from the moment it is parked until something settles again.
+    pub parked: Option<Parked>,
+    /// It has come back to try, with a reader of its own and no more than a piece at a time.
+    pub trying: bool,
 }
 
 impl Lane {
     /// Whether as many records are open as may be.
     pub(super) fn is_full(&self, open_records: usize) -> bool {
         self.frontier.open_records() >= open_records
+    }
+
+    /// Whether it can bring nothing more until its sink takes or settles something.
+    pub(super) fn is_blocked(&self, open_records: usize) -> bool {
+        let live = matches!(self.phase, Phase::Reading(_) | Phase::Ending);
+        live && (self.awaiting.is_some() || self.is_full(open_records))
     }
 
     /// How far everything is settled.
@@ -179,6 +195,15 @@ impl Lane {
         self.seal = next;
         changed
     }
+}
+
+/// A lane whose sink takes nothing.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Parked {
+    /// By the shell's clock.
+    pub since: Duration,
+    /// When the oldest record arrived in the stream that the sink does not have, if that is known.
+    pub oldest: Option<Millis>,
 }
 
 /// A seal on its way through the store to publication.

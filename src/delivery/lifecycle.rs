@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::dispatcher::Dispatcher;
-use super::lane::{Phase, Standing};
+use super::lane::{Lane, Phase, Standing};
 use super::{Command, LaneId, ReaderId};
 use crate::sink::Tell;
 use crate::source::StartAt;
@@ -49,14 +49,22 @@ impl Dispatcher {
     pub(super) fn find_reader(&mut self, lane: usize) {
         let Some(at) = self.lanes[lane].state().at.start() else { return };
         let shard = self.lanes[lane].shard;
-        // A lane that was rewound waits before it tries again, so it does not jump on a running reader.
-        let joined = if self.lanes[lane].rewinds == 0 { self.readers.to_join(shard, at, None) } else { None };
-        let reader = joined.unwrap_or_else(|| self.open_reader(shard, at, pause_after(self.lanes[lane].rewinds)));
+        // A lane that was rewound waits before it tries again, so it does not jump on a running reader; nor does one
+        // whose sink may take nothing.
+        let Lane { rewinds, trying, parked, .. } = self.lanes[lane];
+        let joined = if rewinds == 0 && !trying { self.readers.to_join(shard, at, None) } else { None };
+        let reader = joined.unwrap_or_else(|| self.open_reader(shard, at, pause_after(rewinds)));
+        if let Some(opened) = self.readers.get_mut(reader).filter(|_| trying) {
+            (opened.apart, opened.oldest) = (true, parked.and_then(|parked| parked.oldest));
+        }
         self.join(lane, reader);
     }
 
     pub(super) fn open_reader(&mut self, shard: usize, from: StartAt, pause: Duration) -> ReaderId {
         let reader = self.readers.open(shard, from);
+        if let Some(opened) = self.readers.get_mut(reader) {
+            opened.asked_at = self.now + pause;
+        }
         self.commands.push_back(Command::OpenReader { reader, shard: self.shards[shard].id.clone(), from, pause });
         reader
     }
@@ -87,7 +95,7 @@ impl Dispatcher {
         match self.lanes[lane].phase {
             Phase::Ending | Phase::Done | Phase::Dropped => return,
             // The sink may have to finish what an earlier run had sealed.
-            Phase::New | Phase::Waiting => self.open_lane(lane),
+            Phase::New | Phase::Waiting | Phase::Parked => self.open_lane(lane),
             Phase::Idle | Phase::Reading(_) => {}
         }
         self.leave_reader(lane);
@@ -109,6 +117,7 @@ impl Dispatcher {
         self.void(lane);
         let state = &mut self.lanes[lane];
         state.phase = Phase::Dropped;
+        (state.trying, state.parked) = (false, None);
         (state.seal, state.next_seal) = (None, None);
         self.tell(lane, Tell::Discard);
     }
@@ -127,7 +136,8 @@ impl Dispatcher {
     /// The shard is no more: whoever reads it finds out by himself, the others need not wait for it. Whether the
     /// lane was not read to its end.
     pub(super) fn end_unread_lane(&mut self, lane: usize) -> bool {
-        let unread = matches!(self.lanes[lane].phase, Phase::New | Phase::Waiting | Phase::Idle) && !self.draining;
+        let unread = matches!(self.lanes[lane].phase, Phase::New | Phase::Waiting | Phase::Idle | Phase::Parked)
+            && !self.draining;
         if unread {
             self.end_lane(lane);
         }
@@ -142,6 +152,7 @@ impl Dispatcher {
             return;
         }
         state.phase = Phase::Done;
+        (state.trying, state.parked) = (false, None);
         self.live_lanes -= 1;
         self.dirty.insert(lane);
         self.commit();
@@ -154,9 +165,24 @@ impl Dispatcher {
 
     /// Back to what is settled; what is in flight is void.
     pub(super) fn rewind(&mut self, lane: usize) {
+        if !self.let_go(lane) {
+            return;
+        }
+        let state = &mut self.lanes[lane];
+        state.phase = Phase::Idle;
+        state.rewinds += 1;
+        let (sink, shard) = (state.sink.0 as usize, state.shard);
+        self.accounts[sink].rewinds += 1;
+        self.open_lane(lane);
+        self.find_reader(lane);
+        self.pump(shard);
+    }
+
+    /// A lane gives up its reader and what is in flight; it stands at what is settled. False: it has nothing of it.
+    pub(super) fn let_go(&mut self, lane: usize) -> bool {
         match self.lanes[lane].phase {
             Phase::Idle | Phase::Reading(_) | Phase::Ending => {}
-            Phase::New | Phase::Waiting | Phase::Done | Phase::Dropped => return,
+            Phase::New | Phase::Waiting | Phase::Parked | Phase::Done | Phase::Dropped => return false,
         }
         self.leave_reader(lane);
         self.dirty.insert(lane);
@@ -176,21 +202,16 @@ impl Dispatcher {
         state.published = None;
         self.void(lane);
         let state = &mut self.lanes[lane];
-        state.phase = Phase::Idle;
         state.barrier_sent = false;
         state.flush_sent = false;
+        state.full_since = None;
         if let Some(standing) = &mut state.seal {
             standing.published = false;
         }
-        state.rewinds += 1;
-        let (sink, shard) = (state.sink.0 as usize, state.shard);
-        self.accounts[sink].rewinds += 1;
         if !mutant!(KeepDiscarded) {
             self.tell(lane, Tell::Discard);
         }
-        self.open_lane(lane);
-        self.find_reader(lane);
-        self.pump(shard);
+        true
     }
 
     pub(super) fn tell(&mut self, lane: usize, what: Tell) {

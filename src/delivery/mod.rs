@@ -21,11 +21,13 @@ mod frontier_model;
 mod lane;
 mod lifecycle;
 mod memory;
+mod outage;
 mod readers;
+mod reading;
 mod receipt;
 
 pub use batch::{Encoded, Item, LaneBatch, LaneItems, Piece, RecordInfo, Records, Selection};
-pub use command::{Account, Command, Load, Options, PieceEnd, ReadResult};
+pub use command::{Account, Command, Load, OnOutage, Options, ParkedLane, PieceEnd, ReadResult, SinkOptions, Stall};
 pub use dispatcher::Dispatcher;
 pub use frontier::Frontier;
 pub use lane::{At, LaneKey, LaneState, Seal};

@@ -2,12 +2,17 @@
 //!
 //! After a crash or a rewind the lanes of a shard stand at different positions, and each position has a
 //! reader. A reader behind another never reads past the other's position in one go (`until`), so that it can
-//! stop exactly there; the one ahead waits while the other has the way to it in its buffer already.
+//! stop exactly there; the one ahead waits a moment for it once it is near (see `reading`).
 
 use std::collections::{BTreeMap, HashMap};
+use std::time::Duration;
 
 use super::{LaneId, ReaderId};
+use crate::event::Millis;
 use crate::source::{Position, StartAt};
+
+/// Lanes that catch up from places this close share a reader: to read a minute twice costs less than calls do.
+const NEARBY_MS: i64 = 60_000;
 
 /// One reader, as the dispatcher knows it.
 #[derive(Debug)]
@@ -25,6 +30,20 @@ pub(super) struct Reader {
     pub until: Option<Position>,
     /// How far its buffer reaches.
     pub buffered_to: Option<Position>,
+    /// When a piece was asked for, by the shell's clock; the pause of a rewound lane counted in.
+    pub asked_at: Duration,
+    /// It has brought a piece: it is open.
+    pub open: bool,
+    /// Its last piece ended where another reader stood a moment ago.
+    pub near: bool,
+    /// Since when it waits for one behind it to come up.
+    pub waits_since: Option<Duration>,
+    /// It has waited in vain: not again before this.
+    pub waits_not_before: Duration,
+    /// It serves a lane that tries whether its sink is back: no other has to do with it.
+    pub apart: bool,
+    /// When the record arrived that it begins with, if that is known: for readers that catch up.
+    pub oldest: Option<Millis>,
 }
 
 impl Reader {
@@ -35,8 +54,15 @@ impl Reader {
         }
     }
 
+    /// It has brought a piece.
+    pub(super) fn landed(&mut self, buffered_to: Option<Position>) {
+        self.buffered_to = buffered_to;
+        self.open = true;
+    }
+
     fn can_be_joined(&self, at: StartAt) -> bool {
-        self.in_flight.is_none()
+        !self.apart
+            && self.in_flight.is_none()
             && (!self.mid_record || mutant!(JoinMidRecord))
             && (self.at == at || mutant!(JoinAnywhere))
     }
@@ -64,6 +90,13 @@ impl Readers {
             in_flight: None,
             until: None,
             buffered_to: None,
+            asked_at: Duration::ZERO,
+            open: false,
+            near: false,
+            waits_since: None,
+            waits_not_before: Duration::ZERO,
+            apart: false,
+            oldest: None,
         };
         self.by_id.insert(id, reader);
         self.by_shard.entry(shard).or_default().push(id);
@@ -89,6 +122,10 @@ impl Readers {
         self.by_shard.get(&shard).into_iter().flatten().filter_map(|id| self.by_id.get(id))
     }
 
+    pub(super) fn all(&self) -> impl Iterator<Item = &Reader> {
+        self.by_id.values()
+    }
+
     pub(super) fn count(&self) -> usize {
         self.by_id.len()
     }
@@ -110,7 +147,23 @@ impl Readers {
             .min()
     }
 
-    /// Whether another reader is about to arrive where `id` stands: it has the way in its buffer.
+    /// Whether a reader that stands where `id` stands is on its way: if it finds nothing new, both are one.
+    ///
+    /// One that was only just opened is not waited for: a rewound lane pauses before it reads.
+    pub(super) fn is_met(&self, id: ReaderId) -> bool {
+        let Some(own) = self.by_id.get(&id).filter(|own| !own.mid_record && !own.apart) else { return false };
+        self.of_shard(own.shard).any(|other| {
+            other.id != id
+                && other.open
+                && !other.apart
+                && other.in_flight.is_some()
+                && !other.mid_record
+                && other.at == own.at
+        })
+    }
+
+    /// Whether another reader is about to arrive where `id` stands: it has the way in its buffer, or has come to
+    /// where `id` was.
     ///
     /// `progresses` says whether a reader is at work or could be: a blocked one is not waited for.
     pub(super) fn is_awaited(&self, id: ReaderId, progresses: impl Fn(&Reader) -> bool) -> bool {
@@ -118,8 +171,21 @@ impl Readers {
         let Some(position) = own.position().filter(|_| !own.mid_record) else { return false };
         self.of_shard(own.shard).any(|other| {
             other.id != id
+                && !other.apart
                 && other.position().is_none_or(|behind| behind < position)
-                && other.buffered_to.is_some_and(|buffered| buffered >= position)
+                && (other.near || other.buffered_to.is_some_and(|buffered| buffered >= position))
+                && progresses(other)
+        })
+    }
+
+    /// Whether one that catches up as well is a little behind `id`: the way is read once for both.
+    pub(super) fn is_shared(&self, id: ReaderId, progresses: impl Fn(&Reader) -> bool) -> bool {
+        let Some(own) = self.by_id.get(&id).filter(|own| !own.open) else { return false };
+        let (Some(position), Some(oldest)) = (own.position(), own.oldest) else { return false };
+        self.of_shard(own.shard).any(|other| {
+            other.id != id
+                && other.position().is_none_or(|behind| behind < position)
+                && other.oldest.is_some_and(|behind| oldest.0 - behind.0 <= NEARBY_MS)
                 && progresses(other)
         })
     }

@@ -4,11 +4,12 @@ use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::{Background, NamedSource, Parts};
+use super::{Background, NamedSink, NamedSource, Parts};
 use crate::checkpoint::RedbStore;
 use crate::config::Loaded;
 use crate::config::types::{self, FormatName, Identity};
 use crate::core::{Core, SinkPlan};
+use crate::delivery::OnOutage;
 use crate::encode::Format;
 #[cfg(feature = "aws")]
 use crate::enrich::ec2::{Context as Ec2Context, Ec2Inventory};
@@ -73,7 +74,7 @@ pub async fn assemble(loaded: &Loaded, inputs: &Inputs, health: Health) -> Resul
     let store_id: Arc<str> = store.id().into();
     let (plans, sinks) = sinks(loaded, inputs, &store_id, &rejects).await?;
     let max_record_bytes = usize::try_from(pipeline.limits.record.0).unwrap_or(usize::MAX);
-    let names = sinks.iter().map(|(name, _)| Arc::clone(name)).collect();
+    let names = sinks.iter().map(|sink| Arc::clone(&sink.name)).collect();
     Ok(Parts {
         name: loaded.name.as_str().into(),
         sources: sources(loaded, inputs).await?,
@@ -83,6 +84,7 @@ pub async fn assemble(loaded: &Loaded, inputs: &Inputs, health: Health) -> Resul
         store: Box::new(store),
         checkpoint_interval: pipeline.checkpoint.interval.0,
         open_records: pipeline.limits.open_records as usize,
+        outage_after: pipeline.limits.outage_after.0,
         shutdown_grace: pipeline.limits.shutdown_grace.0,
         health,
         background: background.into_iter().collect(),
@@ -129,8 +131,6 @@ async fn source(loaded: &Loaded, name: &str, config: &types::Source) -> Result<B
     Err(SourceError::Fatal("it is of no kind that this build has".into()))
 }
 
-type NamedSinks = Vec<(Arc<str>, Box<dyn Sink>)>;
-
 /// Where the sinks' rejects go: beside the dead letters of what could not be read.
 #[cfg_attr(not(feature = "aws"), expect(clippy::unused_async, reason = "the same shape as with it"))]
 async fn rejects(loaded: &Loaded) -> Result<SharedRejects, AssembleError> {
@@ -149,9 +149,9 @@ async fn sinks(
     inputs: &Inputs,
     store: &Arc<str>,
     rejects: &SharedRejects,
-) -> Result<(Vec<SinkPlan>, NamedSinks), AssembleError> {
+) -> Result<(Vec<SinkPlan>, Vec<NamedSink>), AssembleError> {
     let mut plans = Vec::new();
-    let mut sinks: NamedSinks = Vec::new();
+    let mut sinks = Vec::new();
     for (name, config) in &loaded.pipeline.sinks {
         let terminal = config.console.is_some() && std::io::stdout().is_terminal();
         let default = if terminal { FormatName::Timeline } else { FormatName::Json };
@@ -162,12 +162,15 @@ async fn sinks(
         let context = context(loaded, inputs, name, store, rejects);
         let sink = sink(context, config, schema).await;
         let sink = sink.map_err(|error| AssembleError(format!("sink `{name}`: {error}")))?;
-        sinks.push((name.as_str().into(), sink));
+        // A person who pages through a console would find repeats there.
+        let default = if config.console.is_some() { OnOutage::Block } else { OnOutage::Park };
+        let on_outage = config.on_outage.unwrap_or(default);
+        sinks.push(NamedSink { on_outage, ..NamedSink::new(name.as_str(), sink) });
     }
     plans.push(SinkPlan { format: Format::DeadLetter, filter: Filter::default() });
     let sink = dead_letters(loaded, inputs, store, rejects).await;
     let sink = sink.map_err(|error| AssembleError(format!("dead letters: {error}")))?;
-    sinks.push((DEAD_LETTERS.into(), sink));
+    sinks.push(NamedSink::new(DEAD_LETTERS, sink));
     Ok((plans, sinks))
 }
 

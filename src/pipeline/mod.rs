@@ -9,6 +9,7 @@
 //! those channels need no second bound.
 
 mod assemble;
+mod outages;
 mod parts;
 mod reader;
 mod sink;
@@ -25,7 +26,8 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 pub use self::assemble::{AssembleError, DEAD_LETTERS, Inputs, Progress, assemble};
-pub use self::parts::{Background, NamedSource, Parts, Report, RunError};
+use self::outages::Outages;
+pub use self::parts::{Background, NamedSink, NamedSource, Parts, Report, RunError};
 use self::reader::{Grant, ReaderTask};
 use self::sink::{SinkTask, ToSink};
 use self::tally::SourceTally;
@@ -34,7 +36,7 @@ use self::tasks::{announce, beside, commit_all};
 use crate::core::Core;
 use crate::delivery::{
     BatchId, Command, Dispatcher, Epoch, LaneId, LaneKey, LaneState, Options, ReadResult, ReaderId, Seal, Settlement,
-    SinkId,
+    SinkId, SinkOptions,
 };
 use crate::enrich::Inventory;
 use crate::source::{Reopen, ShardEvent, ShardId};
@@ -43,6 +45,9 @@ use crate::telemetry::metrics::{CoreMetrics, SinkMetrics, lanes};
 
 /// What is on its way to the dispatcher at most: some words a sink, a piece a reader.
 const EVENTS: usize = 1024;
+
+/// How often the dispatcher is told the time.
+const TICK: Duration = Duration::from_millis(250);
 
 /// What reaches the dispatcher.
 #[derive(Debug)]
@@ -89,6 +94,7 @@ struct Engine {
     interval: Duration,
     grace: Duration,
     last_commit: Instant,
+    outages: Outages,
     /// Ends what runs beside it.
     ending: CancellationToken,
 }
@@ -113,17 +119,23 @@ impl Engine {
         let mut tasks = JoinSet::new();
         let (store, commits) = mpsc::channel(1);
         tasks.spawn(commit_all(parts.store, commits, events.clone()));
-        let names: Vec<Arc<str>> = parts.sinks.iter().map(|(name, _)| Arc::clone(name)).collect();
+        let names: Vec<Arc<str>> = parts.sinks.iter().map(|sink| Arc::clone(&sink.name)).collect();
         let sink_metrics: Arc<[SinkMetrics]> = names.iter().map(SinkMetrics::new).collect();
-        let mut sinks = Vec::new();
-        for (index, (_, sink)) in parts.sinks.into_iter().enumerate() {
+        let (mut sinks, mut sink_options) = (Vec::new(), Vec::new());
+        for (index, NamedSink { name, sink, on_outage }) in parts.sinks.into_iter().enumerate() {
+            sink_options.push(SinkOptions { name, on_outage });
             let (to_sink, from_dispatcher) = from_dispatcher();
             let id = SinkId(index as u32);
             let task = SinkTask { id, sink, events: events.clone(), waiting: VecDeque::new() };
             tasks.spawn(task.run(from_dispatcher));
             sinks.push(to_sink);
         }
-        let options = Options { pipeline: parts.name, sinks: names.clone(), open_records: parts.open_records };
+        let options = Options {
+            pipeline: parts.name,
+            sinks: sink_options,
+            open_records: parts.open_records,
+            outage_after: parts.outage_after,
+        };
         let dispatcher = Dispatcher::new(options, parts.sources.len(), remembered);
         let totals = Arc::new(Mutex::new(Totals::default()));
         let mut sources = BTreeMap::new();
@@ -157,6 +169,7 @@ impl Engine {
             interval: parts.checkpoint_interval,
             grace: parts.shutdown_grace,
             last_commit: Instant::now(),
+            outages: Outages::new(),
             ending,
         })
     }
@@ -166,6 +179,9 @@ impl Engine {
         let abandonments = self.dispatcher.abandonments();
         let mut checkpoint = tokio::time::interval(self.interval);
         checkpoint.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut tick = tokio::time::interval(TICK);
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let started = Instant::now();
         let mut deadline = None;
         loop {
             tokio::select! {
@@ -178,6 +194,7 @@ impl Engine {
                     self.dispatcher.drain();
                     deadline = Some(Instant::now() + self.grace);
                 }
+                _ = tick.tick() => self.dispatcher.tick(started.elapsed()),
                 _ = checkpoint.tick() => {
                     self.dispatcher.checkpoint();
                     self.show();
@@ -248,7 +265,8 @@ impl Engine {
 
     fn sink_down(&mut self, sink: SinkId, reason: &str) {
         let name = self.name_of(sink);
-        tracing::error!(sink = %name, reason, "the sink takes nothing; its lanes wait, nothing is lost");
+        tracing::error!(sink = %name, reason, "the sink takes nothing; what it misses waits in the source, nothing is lost");
+        self.dispatcher.sink_down(sink);
         self.health.set(&format!("sink {name}"), Some(reason));
         if let Some(metrics) = self.sink_metrics.get(sink.0 as usize) {
             metrics.up.set(0.0);
@@ -258,6 +276,7 @@ impl Engine {
     fn sink_up(&mut self, sink: SinkId) {
         let name = self.name_of(sink);
         tracing::info!(sink = %name, "the sink takes items again");
+        self.dispatcher.sink_up(sink);
         self.health.set(&format!("sink {name}"), None);
         if let Some(metrics) = self.sink_metrics.get(sink.0 as usize) {
             metrics.up.set(1.0);
@@ -334,7 +353,11 @@ impl Engine {
     fn show(&mut self) {
         self.health.heartbeat();
         let load = self.dispatcher.load();
-        lanes("open").set(load.lanes as f64);
+        let parked: usize = load.parked.iter().sum();
+        lanes("open").set((load.lanes - parked) as f64);
+        lanes("parked").set(parked as f64);
+        let retentions = self.sources.iter().filter_map(|(name, source)| Some((name, source.reopen.retention()?)));
+        self.outages.show(&self.dispatcher, &self.names, &retentions.collect(), &self.sink_metrics, &self.health);
         for (name, source) in &self.sources {
             source.tally.overdue(false);
             self.health.set(&format!("source {name}"), source.tally.trouble().as_deref());
@@ -349,6 +372,7 @@ impl Engine {
             metrics.bytes.absolute(account.bytes);
             metrics.filtered.absolute(account.filtered);
             metrics.rewinds.absolute(account.rewinds);
+            metrics.parks.absolute(account.parks);
         }
     }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::Totals;
 use crate::checkpoint::CheckpointStore;
 use crate::core::Core;
-use crate::delivery::Account;
+use crate::delivery::{Account, OnOutage};
 use crate::enrich::Inventory;
 use crate::enrich::file::FileInventory;
 use crate::sink::Sink;
@@ -23,6 +23,23 @@ pub struct NamedSource {
     pub region: Option<Arc<str>>,
 }
 
+/// A sink with its name and what its lanes do while it takes nothing.
+pub struct NamedSink {
+    /// Its name in the pipeline file.
+    pub name: Arc<str>,
+    /// The sink.
+    pub sink: Box<dyn Sink>,
+    /// What its lanes do while it takes nothing.
+    pub on_outage: OnOutage,
+}
+
+impl NamedSink {
+    /// A sink whose lanes are parked while it takes nothing.
+    pub fn new(name: impl Into<Arc<str>>, sink: Box<dyn Sink>) -> NamedSink {
+        NamedSink { name: name.into(), sink, on_outage: OnOutage::default() }
+    }
+}
+
 /// Everything a pipeline is made of.
 pub struct Parts {
     /// The pipeline's name.
@@ -34,13 +51,15 @@ pub struct Parts {
     /// What is known about connections.
     pub inventory: Arc<Inventory>,
     /// Where items go, dead letters included.
-    pub sinks: Vec<(Arc<str>, Box<dyn Sink>)>,
+    pub sinks: Vec<NamedSink>,
     /// What remembers.
     pub store: Box<dyn CheckpointStore>,
     /// How often it does.
     pub checkpoint_interval: Duration,
     /// Records that may be open in one lane.
     pub open_records: usize,
+    /// How long a lane may be full and settle nothing before it counts as down.
+    pub outage_after: Duration,
     /// How long a shutdown waits for sinks.
     pub shutdown_grace: Duration,
     /// What `/readyz` and `/healthz` show.

@@ -10,6 +10,7 @@ pub mod simulate;
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -201,6 +202,11 @@ pub trait Source: Send {
 pub trait Reopen: Send + Sync {
     /// A reader of `shard` that begins at `from`.
     async fn open(&self, shard: &ShardId, from: StartAt) -> Result<Box<dyn Reader>, SourceError>;
+
+    /// How long the source keeps a record after it arrived, as far as is known now; `None`: for ever.
+    fn retention(&self) -> Option<Duration> {
+        None
+    }
 }
 
 /// Reads one shard from one position on.

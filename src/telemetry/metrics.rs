@@ -165,6 +165,12 @@ pub struct SinkMetrics {
     pub up: Gauge,
     /// [`name::LANE_REWINDS`].
     pub rewinds: Counter,
+    /// [`name::LANE_PARKS`].
+    pub parks: Counter,
+    /// [`name::PARKED_AGE_SECONDS`].
+    pub parked_age_seconds: Gauge,
+    /// [`name::PARKED_LEFT_SECONDS`].
+    pub parked_left_seconds: Gauge,
     /// [`name::LANE_OPEN_RECORDS`].
     pub open_records: Gauge,
 }
@@ -182,9 +188,13 @@ impl SinkMetrics {
             bytes: counter!(name::SINK_BYTES, "sink" => sink.clone()),
             up: gauge!(name::SINK_UP, "sink" => sink.clone()),
             rewinds: counter!(name::LANE_REWINDS, "sink" => sink.clone()),
+            parks: counter!(name::LANE_PARKS, "sink" => sink.clone()),
+            parked_age_seconds: gauge!(name::PARKED_AGE_SECONDS, "sink" => sink.clone()),
+            parked_left_seconds: gauge!(name::PARKED_LEFT_SECONDS, "sink" => sink.clone()),
             open_records: gauge!(name::LANE_OPEN_RECORDS, "sink" => sink.clone()),
         };
         handles.up.set(1.0);
+        handles.parked_left_seconds.set(f64::INFINITY);
         handles
     }
 }
@@ -227,6 +237,8 @@ pub struct CoreMetrics {
     pub inventory_connections: Gauge,
     /// [`name::INVENTORY_AGE_SECONDS`].
     pub inventory_age_seconds: Gauge,
+    /// [`name::SHARDS_STALLED`].
+    pub shards_stalled: Gauge,
     /// [`name::CHECKPOINT_COMMITS`].
     pub checkpoint_commits: Counter,
     /// [`name::CHECKPOINT_COMMIT_SECONDS`]: one observation a commit, in seconds.
@@ -250,6 +262,7 @@ impl CoreMetrics {
             inventory_misses: counter!(name::INVENTORY_MISSES),
             inventory_connections: gauge!(name::INVENTORY_CONNECTIONS),
             inventory_age_seconds: gauge!(name::INVENTORY_AGE_SECONDS),
+            shards_stalled: gauge!(name::SHARDS_STALLED),
             checkpoint_commits: counter!(name::CHECKPOINT_COMMITS),
             checkpoint_commit_seconds: histogram!(name::CHECKPOINT_COMMIT_SECONDS),
             checkpoint_age_seconds: gauge!(name::CHECKPOINT_AGE_SECONDS),

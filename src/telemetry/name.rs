@@ -31,6 +31,14 @@ pub const SINK_UP: &str = "tunnelog_sink_up";
 pub const LANES: &str = "tunnelog_lanes";
 /// Returns of lanes to their checkpoints.
 pub const LANE_REWINDS: &str = "tunnelog_lane_rewinds_total";
+/// Times that lanes were parked.
+pub const LANE_PARKS: &str = "tunnelog_lane_parks_total";
+/// Age of the oldest record that a parked lane has not delivered.
+pub const PARKED_AGE_SECONDS: &str = "tunnelog_parked_age_seconds";
+/// What is left until the source deletes what a parked lane has not delivered.
+pub const PARKED_LEFT_SECONDS: &str = "tunnelog_parked_retention_left_seconds";
+/// Shards that should progress and do not.
+pub const SHARDS_STALLED: &str = "tunnelog_shards_stalled";
 /// Records that are read and not settled.
 pub const LANE_OPEN_RECORDS: &str = "tunnelog_lane_open_records";
 /// Commits of positions.
@@ -155,7 +163,28 @@ pub const CATALOGUE: &[Metric] = {
         ),
         row(SINK_BYTES, Counter, &["sink"], "Bytes of delivered events."),
         row(SINK_UP, Gauge, &["sink"], "1 while the sink takes events, 0 while it is down."),
-        row(LANES, Gauge, &["state"], "Lanes (a sink's view of a shard) by state."),
+        row(LANES, Gauge, &["state"], "Lanes (a sink's view of a shard) by state: open or parked."),
+        row(LANE_PARKS, Counter, &["sink"], "Lanes that left their readers because the sink took nothing."),
+        row(
+            PARKED_AGE_SECONDS,
+            Gauge,
+            &["sink"],
+            "Age of the oldest record that a parked lane of the sink has not delivered; 0: none is parked.",
+        ),
+        row(
+            PARKED_LEFT_SECONDS,
+            Gauge,
+            &["sink"],
+            "What is left until the stream's retention takes records that a parked lane of the sink has not delivered; \
+             +Inf: nothing is parked, or nothing is deleted.",
+        ),
+        row(
+            SHARDS_STALLED,
+            Gauge,
+            &[],
+            "Shards that should progress and have not for 45 s: their reader does not answer, or a sink that others \
+             wait for takes nothing.",
+        ),
         row(LANE_OPEN_RECORDS, Gauge, &["sink"], "Records read and not yet settled by this sink."),
         row(LANE_REWINDS, Counter, &["sink"], "Returns to the checkpoint; what was in flight is read again."),
         row(CHECKPOINT_COMMITS, Counter, &[], "Commits of positions."),

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::Range;
 use std::sync::Arc;
+use std::time::Duration;
 
 use fixedbitset::FixedBitSet;
 use rand_chacha::ChaCha8Rng;
@@ -28,6 +29,10 @@ pub(crate) struct Faults {
     pub(crate) gone: bool,
     /// A restart comes with another filter for sink 1.
     pub(crate) filter: bool,
+    /// Sinks take nothing for long, and say so or do not; time passes.
+    pub(crate) outage: bool,
+    /// Another process takes a shard and gives it back.
+    pub(crate) revoked: bool,
 }
 
 /// Sink 0 settles items in any order; sink 1 publishes sealed chunks.
@@ -92,6 +97,12 @@ pub(crate) struct World {
     next_batch: usize,
     draining: bool,
     sources_done: bool,
+    /// The shell's clock, in milliseconds.
+    now: u64,
+    /// By sink: until when it takes nothing, and whether it says so.
+    out: Vec<Option<(u64, bool)>>,
+    /// By sink: how often its lanes were parked, over all processes.
+    pub(crate) parks: [u64; SINKS],
     /// Of these records (by number, modulo 3) sink 1 gets nothing; `None`: it gets all.
     filtered: Option<usize>,
 }
@@ -126,6 +137,9 @@ impl World {
             draining: false,
             sources_done: false,
             filtered: None,
+            now: 0,
+            out: vec![None; SINKS],
+            parks: [0; SINKS],
         }
     }
 
@@ -138,13 +152,20 @@ impl World {
     }
 
     /// Runs to the end; faults stop after a while, and then everything must come to rest (invariant 10).
-    pub(crate) fn run(mut self) {
+    pub(crate) fn run(mut self) -> [u64; SINKS] {
         for step in 0..200_000 {
             self.execute();
             if self.dispatcher.is_finished() {
-                return self.check_end();
+                self.check_end();
+                return self.parks;
             }
             let faulty = step < 4_000;
+            if self.faults.outage {
+                self.pass_time(faulty);
+            }
+            if faulty && self.faults.revoked && self.chance(1) {
+                self.revoke();
+            }
             if faulty && self.faults.crash && self.chance(1) && self.chance(30) {
                 self.restart();
                 continue;
@@ -169,6 +190,30 @@ impl World {
         );
     }
 
+    /// One sink is out and says so or not; the other one gets everything meanwhile. Then both do.
+    pub(crate) fn run_beside_an_outage(mut self, out: usize, told: bool) {
+        self.out[out] = Some((u64::MAX, told));
+        if told {
+            self.dispatcher.sink_down(SinkId(out as u32));
+        }
+        let other = 1 - out;
+        for step in 0.. {
+            assert!(step < 200_000, "sink {other} waits for sink {out}: {:#?}", self.dispatcher);
+            self.execute();
+            let has_all = |shard: usize| self.items_of(shard, other, None).is_subset(&self.delivered[other]);
+            if self.announced == self.shards.len() && (0..self.shards.len()).all(has_all) {
+                break;
+            }
+            self.now += 10 + self.below(500) as u64;
+            self.dispatcher.tick(Duration::from_millis(self.now));
+            self.step(false);
+        }
+        assert!(self.delivered[out].is_empty());
+        self.out[out] = None;
+        self.dispatcher.sink_up(SinkId(out as u32));
+        self.run();
+    }
+
     fn step(&mut self, faulty: bool) {
         match self.below(9) {
             0 => self.announce(),
@@ -182,6 +227,44 @@ impl World {
         for (lane, epoch) in abandoned {
             self.dispatcher.abandoned(lane, epoch);
         }
+    }
+
+    /// Ten milliseconds to three seconds; now and then a sink goes out for up to five minutes.
+    fn pass_time(&mut self, faulty: bool) {
+        self.now += 10 + self.below(300) as u64 * self.below(11) as u64;
+        for sink in 0..SINKS {
+            let goes_out = faulty && self.chance(1);
+            match self.out[sink] {
+                Some((until, told)) if self.now >= until || !faulty => {
+                    self.out[sink] = None;
+                    if told {
+                        self.dispatcher.sink_up(SinkId(sink as u32));
+                    }
+                }
+                None if goes_out => {
+                    let told = self.chance(50);
+                    self.out[sink] = Some((self.now + self.below(100_000) as u64, told));
+                    if told {
+                        self.dispatcher.sink_down(SinkId(sink as u32));
+                    }
+                }
+                _ => {}
+            }
+        }
+        self.dispatcher.tick(Duration::from_millis(self.now));
+    }
+
+    /// Another process takes a shard and gives it back at once; what it did is not modelled.
+    fn revoke(&mut self) {
+        if self.announced == 0 || self.committing.is_some() {
+            return;
+        }
+        let chosen = self.below(self.announced);
+        let shard = &self.shards[chosen];
+        let parents = shard.parents.iter().map(|parent| self.shards[*parent].id.clone()).collect();
+        let opened = ShardEvent::Opened { shard: shard.id.clone(), parents, start: StartAt::TrimHorizon };
+        self.dispatcher.shard(ShardEvent::Revoked(shard.id.clone()));
+        self.dispatcher.shard(opened);
     }
 
     fn announce(&mut self) {
@@ -281,6 +364,9 @@ impl World {
 
     fn admit(&mut self) {
         let sink = self.below(SINKS);
+        if self.out[sink].is_some() {
+            return;
+        }
         let Some(batch) = self.inboxes[sink].pop_front() else { return };
         let (lane_id, batch_id) = (batch.lane, batch.batch);
         let number = self.next_batch;
@@ -305,6 +391,9 @@ impl World {
         }
         let chosen = self.below(self.lanes.len());
         let key = *self.lanes.keys().nth(chosen).unwrap();
+        if self.out[key.0].is_some() {
+            return;
+        }
         if self.faults.forget && faulty && self.chance(3) {
             let lane = self.lanes.get_mut(&key).unwrap();
             lane.batches.clear();
@@ -472,7 +561,10 @@ impl World {
             // The commit had reached the disk; the answer had not reached the process.
             self.store.extend(states);
         }
+        self.count_parks();
         self.dispatcher = dispatcher(self.store.clone().into_iter().collect());
+        self.out = vec![None; SINKS];
+        self.now = 0;
         self.readers.clear();
         self.grants.clear();
         self.lanes.clear();
@@ -523,7 +615,14 @@ impl World {
         assert!(resolved, "shard {shard} is read before its parents");
     }
 
-    fn check_end(&self) {
+    fn count_parks(&mut self) {
+        for (sum, account) in self.parks.iter_mut().zip(self.dispatcher.accounts()) {
+            *sum += account.parks;
+        }
+    }
+
+    fn check_end(&mut self) {
+        self.count_parks();
         for sink in 0..SINKS {
             for shard in (0..self.shards.len()).filter(|shard| !self.shards[*shard].gone) {
                 let expected = self.items_of(shard, sink, None);
@@ -545,8 +644,9 @@ impl World {
 }
 
 fn dispatcher(remembered: Vec<(LaneKey, LaneState)>) -> Dispatcher {
-    let sinks = (0..SINKS).map(|sink| Arc::from(sink.to_string())).collect();
-    Dispatcher::new(Options { pipeline: "model".into(), sinks, open_records: 8 }, 1, remembered)
+    let sinks = (0..SINKS).map(|sink| sink.to_string().as_str().into()).collect();
+    let options = Options { pipeline: "model".into(), sinks, open_records: 8, outage_after: Duration::from_secs(30) };
+    Dispatcher::new(options, 1, remembered)
 }
 
 fn make_item(record: usize, id: u128, end: usize) -> Item {

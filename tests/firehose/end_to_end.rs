@@ -10,7 +10,7 @@ use tunnelog::config::types::{Compression, FileSink, Pack, Simulate};
 use tunnelog::config::units::Size;
 use tunnelog::core::Core;
 use tunnelog::enrich::{Inventory, Snapshot};
-use tunnelog::pipeline::{NamedSource, Parts, Report, run};
+use tunnelog::pipeline::{NamedSink, NamedSource, Parts, Report, run};
 use tunnelog::sink::file::file;
 use tunnelog::source::simulate::SimulateSource;
 use tunnelog::telemetry::health::Health;
@@ -36,12 +36,13 @@ async fn deliver(destination: &Firehose, folder: &std::path::Path) -> Report {
         core: Arc::new(Core::new(64 << 20, vec![with_origin(), dead_letters()])),
         inventory: Arc::new(Inventory::new(Snapshot::default())),
         sinks: vec![
-            ("lake".into(), destination.open().unwrap()),
-            ("letters".into(), Box::new(file(&letters).unwrap())),
+            NamedSink::new("lake", destination.open().unwrap()),
+            NamedSink::new("letters", Box::new(file(&letters).unwrap())),
         ],
         store: Box::new(RedbStore::open(&folder.join("checkpoint.redb")).unwrap()),
         checkpoint_interval: Duration::from_secs(1),
         open_records: 10_000,
+        outage_after: Duration::from_secs(30),
         shutdown_grace: Duration::from_secs(60),
         health: Health::new(),
         background: Vec::new(),

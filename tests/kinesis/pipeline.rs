@@ -16,7 +16,7 @@ use tunnelog::config::types::{Kinesis, Start};
 use tunnelog::core::Core;
 use tunnelog::delivery::{At, LaneKey, LaneState};
 use tunnelog::enrich::{Inventory, Snapshot};
-use tunnelog::pipeline::{NamedSource, Parts, Report, run};
+use tunnelog::pipeline::{NamedSink, NamedSource, Parts, Report, run};
 use tunnelog::source::kinesis::open;
 use tunnelog::source::simulate::SimulatedRecord;
 use tunnelog::source::{Record, ShardId, Source as _, StartAt};
@@ -71,13 +71,14 @@ impl World<'_> {
             sources: vec![NamedSource { name: "main".into(), source: Box::new(source), region: None }],
             core: Arc::new(Core::new(64 << 20, vec![with_origin()])),
             inventory: Arc::new(Inventory::new(Snapshot::default())),
-            sinks: vec![("sink".into(), Box::new(TestSink::new(7, Manners::default(), &self.far)))],
+            sinks: vec![NamedSink::new("sink", Box::new(TestSink::new(7, Manners::default(), &self.far)))],
             store: Box::new(Watched {
                 store: RedbStore::open(&self.checkpoint()).unwrap(),
                 far: Arc::clone(&self.far),
             }),
             checkpoint_interval: Duration::from_millis(50),
             open_records: 1_000,
+            outage_after: Duration::from_secs(30),
             shutdown_grace: PATIENCE,
             health: Health::new(),
             background: Vec::new(),

@@ -14,7 +14,7 @@ use tunnelog::core::{Core, SinkPlan};
 use tunnelog::encode::DeadLetter;
 use tunnelog::enrich::{Inventory, Snapshot};
 use tunnelog::event::Severity;
-use tunnelog::pipeline::{NamedSource, Parts, Report, run};
+use tunnelog::pipeline::{NamedSink, NamedSource, Parts, Report, run};
 use tunnelog::route::Filter;
 use tunnelog::sink::Sink;
 use tunnelog::sink::rejects::{FileRejects, SharedRejects};
@@ -108,11 +108,12 @@ impl World {
             sinks: names
                 .into_iter()
                 .enumerate()
-                .map(|(index, name)| (name, self.sink(index, manner, &rejects)))
+                .map(|(index, name)| NamedSink::new(name, self.sink(index, manner, &rejects)))
                 .collect(),
             store: Box::new(RedbStore::open(&self.folder.path().join(manner.checkpoint)).unwrap()),
             checkpoint_interval: Duration::from_millis(50),
             open_records: 1000,
+            outage_after: Duration::from_secs(30),
             shutdown_grace: Duration::from_secs(100),
             health: Health::new(),
             background: Vec::new(),

@@ -63,6 +63,10 @@ pub(super) struct Plan {
     pub streams: usize,
     /// The pipeline file changes between processes.
     pub edits: bool,
+    /// Sinks whose lanes are not parked in an outage, but wait.
+    pub blocks: Vec<&'static str>,
+    /// How long a full lane may settle nothing.
+    pub outage_after: Duration,
 }
 
 impl Plan {
@@ -73,12 +77,13 @@ impl Plan {
         if sinks.is_empty() {
             sinks.push(all[dice.index(all.len())]);
         }
+        let blocks = sinks.iter().map(|(name, _)| *name).filter(|_| dice.per_mille(250)).collect();
         let level = |dice: &mut Dice| [0, 300, 1_000, 2_500][dice.index(4)];
         Plan {
             shards: 1 + dice.index(2),
             sinks,
             latest: dice.per_mille(150),
-            faults_for: dice.millis(10_000, 45_000),
+            faults_for: dice.millis(5_000, 25_000),
             service: level(dice),
             sink: level(dice),
             store: level(dice),
@@ -94,6 +99,8 @@ impl Plan {
             interval: dice.millis(300, 5_000),
             streams: 2 + dice.index(4),
             edits: dice.per_mille(500),
+            blocks,
+            outage_after: dice.millis(1_500, 30_000),
         }
     }
 

@@ -18,10 +18,11 @@ use super::watch::Watched;
 use super::world::{BEGINNING_MS, Fate, Life, Process, Shared, World};
 use crate::config::types::{Condition, JsonOptions, Kinesis, Start};
 use crate::core::{self, Core};
+use crate::delivery::OnOutage;
 use crate::encode::{Format, JsonFormat};
 use crate::enrich::Inventory;
 use crate::hooks::{Hooks, Mutant};
-use crate::pipeline::{NamedSource, Parts, Report, RunError};
+use crate::pipeline::{NamedSink, NamedSource, Parts, Report, RunError};
 use crate::route::Filter;
 use crate::sink::Sink;
 use crate::source::kinesis;
@@ -300,16 +301,24 @@ async fn parts(world: &Shared, process: &Arc<Process>) -> Result<Parts, String> 
         (world.checker.files[&process.number].clone(), world.plan.open_records, world.plan.interval)
     };
     let plans = files.iter().map(plan_of).collect();
-    let sinks = files.iter().map(|file| (Arc::from(file.name), sink_of(world, process, file))).collect();
+    let (blocks, outage_after) = {
+        let world = world.lock();
+        (world.plan.blocks.clone(), world.plan.outage_after)
+    };
+    let sinks = files.iter().map(|file| {
+        let on_outage = if blocks.contains(&file.name) { OnOutage::Block } else { OnOutage::Park };
+        NamedSink { on_outage, ..NamedSink::new(file.name, sink_of(world, process, file)) }
+    });
     Ok(Parts {
         name: "model".into(),
         sources: vec![NamedSource { name: "main".into(), source: Box::new(source), region: None }],
         core: Arc::new(Core::new(1 << 20, plans)),
         inventory: Arc::new(Inventory::default()),
-        sinks,
+        sinks: sinks.collect(),
         store: Box::new(ModelStore::open(world, process)),
         checkpoint_interval: interval,
         open_records,
+        outage_after,
         shutdown_grace: Duration::from_secs(25),
         health: Health::new(),
         background: Vec::new(),

@@ -1,6 +1,7 @@
 //! The real source, watched: what it says to be lost must be lost, and records ascend.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 
@@ -51,6 +52,10 @@ impl Source for Watched {
 
 #[async_trait]
 impl Reopen for WatchedReopen {
+    fn retention(&self) -> Option<Duration> {
+        self.reopen.retention()
+    }
+
     async fn open(&self, shard: &ShardId, from: StartAt) -> Result<Box<dyn Reader>, SourceError> {
         let reader = self.reopen.open(shard, from).await?;
         let mut world = self.world.lock();

@@ -141,7 +141,12 @@ pub(crate) struct Bench<'d> {
 impl<'d> Bench<'d> {
     /// A run on what an earlier one remembered.
     pub(crate) fn new(load: Load, destination: &'d dyn Destination, store: BTreeMap<LaneKey, LaneState>) -> Bench<'d> {
-        let options = Options { pipeline: "bench".into(), sinks: vec!["sink".into()], open_records: load.open_records };
+        let options = Options {
+            pipeline: "bench".into(),
+            sinks: vec!["sink".into()],
+            open_records: load.open_records,
+            outage_after: std::time::Duration::from_secs(30),
+        };
         let remembered = store.iter().map(|(key, state)| (key.clone(), state.clone())).collect();
         let mut bench = Bench {
             load,

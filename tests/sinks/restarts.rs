@@ -15,7 +15,7 @@ use tunnelog::config::types::Simulate;
 use tunnelog::core::Core;
 use tunnelog::delivery::{LaneKey, LaneState};
 use tunnelog::enrich::{Inventory, Snapshot};
-use tunnelog::pipeline::{NamedSource, Parts, Report, run};
+use tunnelog::pipeline::{NamedSink, NamedSource, Parts, Report, run};
 use tunnelog::sink::Sink;
 use tunnelog::source::simulate::SimulateSource;
 use tunnelog::telemetry::health::Health;
@@ -97,10 +97,11 @@ impl World {
             sources: vec![NamedSource { name: "fleet".into(), source: Box::new(source), region: None }],
             core: Arc::new(Core::new(64 << 20, vec![with_origin(), with_origin(), dead_letters()])),
             inventory: Arc::new(Inventory::new(Snapshot::default())),
-            sinks: (0..3).map(|index| (NAMES[index].into(), sink(index))).collect(),
+            sinks: (0..3).map(|index| NamedSink::new(NAMES[index], sink(index))).collect(),
             store: Box::new(Watched { store: self.open_store().await, fars: self.fars.clone() }),
             checkpoint_interval: Duration::from_millis(100),
             open_records: 60,
+            outage_after: Duration::from_secs(30),
             shutdown_grace: Duration::from_secs(3600),
             health: Health::new(),
             background: Vec::new(),

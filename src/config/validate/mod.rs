@@ -19,6 +19,8 @@ use super::problem::{Level, Problem, Report, nearest};
 use super::tree::{Node, Path};
 use super::units::{Duration, Size};
 
+/// Below this every slow answer would count as an outage.
+const SHORTEST_OUTAGE: Duration = Duration::from_secs(1);
 /// Shortest time between two commits: each is a sync of the disk.
 const SHORTEST_INTERVAL: Duration = Duration(std::time::Duration::from_millis(100));
 /// Longest time between two commits: half of what `/healthz` allows the engine to be silent.
@@ -226,6 +228,10 @@ impl Check<'_, '_, '_> {
         if pipeline.checkpoint.interval < SHORTEST_INTERVAL {
             let notes = [&*format!("at least {SHORTEST_INTERVAL}: each commit is a sync of the disk")];
             self.error(&Path::of(&["checkpoint", "interval"]), "commits would follow without a pause", &notes);
+        }
+        if pipeline.limits.outage_after < SHORTEST_OUTAGE {
+            let notes = [&*format!("at least {SHORTEST_OUTAGE}: below it every slow answer would count as an outage")];
+            self.error(&Path::of(&["limits", "outage_after"]), "sinks would be taken for down for nothing", &notes);
         }
         if pipeline.limits.record < SMALLEST_RECORD {
             let notes = [&*format!("at least {SMALLEST_RECORD}: CloudWatch's own batches reach that")];

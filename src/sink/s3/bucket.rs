@@ -131,12 +131,16 @@ impl Bucket {
                 send().await
             };
             let error = match answer {
-                Ok(answer) => return Ok(answer),
+                Ok(answer) => {
+                    watch.answered();
+                    return Ok(answer);
+                }
                 Err(error) => error,
             };
             if let Some(word) = word_of(&error)
                 && words.contains(&word.as_str())
             {
+                watch.answered();
                 return Err(Refusal::Word(word));
             }
             let error = explain(&error, operation, &self.place);

@@ -15,9 +15,12 @@ struct Calls {
     next: u64,
     /// Since when, and why.
     failing: BTreeMap<u64, (Instant, String)>,
+    /// The first of those that were given up (their lane was parked) since a call was last answered: that nobody
+    /// tries any more does not mean that the destination is back.
+    given_up: Option<(Instant, String)>,
 }
 
-/// Shared by all calls of a sink. Bounded: at most one entry for a call that is under way.
+/// Shared by all calls of a sink. Bounded: at most one entry for a call that is under way, and one more.
 #[derive(Debug, Default)]
 pub(super) struct Trouble {
     calls: Mutex<Calls>,
@@ -45,6 +48,10 @@ impl Trouble {
         Watch { trouble: Arc::clone(self), number: None }
     }
 
+    fn has_given_up(&self) -> bool {
+        self.calls.lock().unwrap_or_else(PoisonError::into_inner).given_up.is_some()
+    }
+
     /// Waits for a change. Cancel-safe.
     pub(super) async fn changed(&self) {
         self.changed.notified().await;
@@ -52,14 +59,14 @@ impl Trouble {
 
     pub(super) fn standing(&self) -> Standing {
         let calls = self.calls.lock().unwrap_or_else(PoisonError::into_inner);
-        match calls.failing.values().min_by_key(|(since, _)| *since) {
+        match calls.failing.values().chain(&calls.given_up).min_by_key(|(since, _)| *since) {
             None => Standing::Fine,
             Some((since, reason)) => Standing::Failing { down_at: *since + DOWN_AFTER, reason: reason.clone() },
         }
     }
 }
 
-/// A call that is tried; when it is dropped it fails no longer.
+/// A call that is tried.
 #[derive(Debug)]
 pub(super) struct Watch {
     trouble: Arc<Trouble>,
@@ -79,12 +86,26 @@ impl Watch {
         });
         self.number = Some(number);
     }
+
+    /// The destination has answered, be it with a refusal.
+    pub(super) fn answered(&mut self) {
+        let number = self.number.take();
+        if number.is_some() || self.trouble.has_given_up() {
+            self.trouble.with(|calls| {
+                calls.given_up = None;
+                number.and_then(|number| calls.failing.remove(&number))
+            });
+        }
+    }
 }
 
 impl Drop for Watch {
     fn drop(&mut self) {
         if let Some(number) = self.number {
-            self.trouble.with(|calls| calls.failing.remove(&number));
+            self.trouble.with(|calls| {
+                let failure = calls.failing.remove(&number);
+                calls.given_up = calls.given_up.take().or(failure);
+            });
         }
     }
 }
@@ -104,6 +125,13 @@ mod tests {
         watch.failed("two".into());
         let Standing::Failing { down_at, reason } = trouble.standing() else { panic!("it fails") };
         assert_eq!((down_at, reason.as_str()), (begun + DOWN_AFTER, "two"));
+        drop(watch);
+        assert!(matches!(trouble.standing(), Standing::Failing { .. }), "nobody tries any more");
+        trouble.watch().answered();
+        assert!(matches!(trouble.standing(), Standing::Fine));
+        let mut watch = trouble.watch();
+        watch.failed("three".into());
+        watch.answered();
         drop(watch);
         assert!(matches!(trouble.standing(), Standing::Fine));
     }

@@ -201,4 +201,9 @@ impl Reopen for Stream {
         };
         Ok(Box::new(ShardReader::new(stream, shard, from)))
     }
+
+    fn retention(&self) -> Option<Duration> {
+        let hours = u64::try_from(self.seen().retention_hours).ok()?;
+        Some(Duration::from_secs(hours * 3_600))
+    }
 }
