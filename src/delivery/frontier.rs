@@ -116,7 +116,8 @@ impl Frontier {
             // As if batches were numbered within an epoch: an older one is taken for the first of this one.
             index = self.entries.iter().position(|entry| matches!(entry.stretch, Stretch::Open(_))).unwrap_or(index);
         }
-        let Some(entry) = self.entries.get_mut(index).filter(|entry| entry.batch == settlement.batch || mutant!(ForgetEpoch))
+        let Some(entry) =
+            self.entries.get_mut(index).filter(|entry| entry.batch == settlement.batch || mutant!(ForgetEpoch))
         else {
             return;
         };

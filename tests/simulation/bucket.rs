@@ -73,7 +73,8 @@ impl World {
         }
         let sink = upload.lane.sink.to_string();
         let sealed = self.store.lanes.get(&upload.lane).and_then(|state| state.seal.as_ref());
-        let remembered = sealed.is_some_and(|seal| seal.upload_ids.iter().any(|sealed| sealed == id) && seal.keys.contains(&upload.key));
+        let remembered = sealed
+            .is_some_and(|seal| seal.upload_ids.iter().any(|sealed| sealed == id) && seal.keys.contains(&upload.key));
         if !remembered {
             self.fail(format!("`{sink}` publishes {} before its seal is remembered", upload.key));
         }

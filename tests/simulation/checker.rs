@@ -63,8 +63,13 @@ impl World {
     }
 
     fn has(&self, kind: Kind, sink: &str, event: EventRef) -> bool {
-        let within = |sets: &BTreeMap<String, BTreeSet<EventRef>>| sets.get(sink).is_some_and(|set| set.contains(&event));
-        if kind == Kind::Chunks { self.bucket.count(sink, event) > 0 } else { within(&self.checker.delivered) || within(&self.checker.rejected) }
+        let within =
+            |sets: &BTreeMap<String, BTreeSet<EventRef>>| sets.get(sink).is_some_and(|set| set.contains(&event));
+        if kind == Kind::Chunks {
+            self.bucket.count(sink, event) > 0
+        } else {
+            within(&self.checker.delivered) || within(&self.checker.rejected)
+        }
     }
 
     fn passes(&self, at: At, record: usize) -> bool {
@@ -113,7 +118,9 @@ impl World {
         for parent in self.stream.shards[shard].parents.clone() {
             let records = self.stream.shards[parent].records.clone();
             if let Some(open) = records.into_iter().find(|record| !self.is_settled(&plan, *record)) {
-                self.fail(format!("`{sink}` got an event of shard {shard} before record {open} of its parent {parent}"));
+                self.fail(format!(
+                    "`{sink}` got an event of shard {shard} before record {open} of its parent {parent}"
+                ));
             }
         }
     }
@@ -155,7 +162,9 @@ impl World {
             });
             let excused = self.stream.is_gone(record, now) || (before.is_none() && self.is_passed(sink, record));
             if let Some(skipped) = skipped.filter(|_| !excused) {
-                return self.fail(format!("`{sink}` got event {event:?} before {skipped:?} of the same log stream (last was {before:?})"));
+                return self.fail(format!(
+                    "`{sink}` got event {event:?} before {skipped:?} of the same log stream (last was {before:?})"
+                ));
             }
         }
     }
@@ -180,10 +189,14 @@ impl World {
         if let (At::After(at), Some(seal)) = (state.at, &state.seal)
             && at >= seal.start
         {
-            return self.fail(format!("{sink} {shard} is remembered at {at} with a seal that starts at {}", seal.start));
+            return self
+                .fail(format!("{sink} {shard} is remembered at {at} with a seal that starts at {}", seal.start));
         }
         let now = self.now_ms();
-        if state.at == At::ShardEnd && self.stream.shards[shard].closed.is_none() && self.stream.shard_is_there(shard, now) {
+        if state.at == At::ShardEnd
+            && self.stream.shards[shard].closed.is_none()
+            && self.stream.shard_is_there(shard, now)
+        {
             return self.fail(format!("{sink} {shard} is remembered at its end, and it is open"));
         }
         if matches!(state.at, At::Start(_)) {
@@ -221,7 +234,10 @@ impl World {
             let expected = u32::from(wanted.contains(&(record, event)));
             let found = self.bucket.count(sink, (record, event));
             if found != expected {
-                return self.fail(format!("event {:?} is in the bucket of `{sink}` {found} times, and should be {expected} times", (record, event)));
+                return self.fail(format!(
+                    "event {:?} is in the bucket of `{sink}` {found} times, and should be {expected} times",
+                    (record, event)
+                ));
             }
         }
     }
@@ -273,7 +289,9 @@ impl World {
         }
         let kinds: BTreeMap<&str, Kind> = self.plan.sinks.iter().copied().collect();
         for ((sink, record), only) in self.checker.passed.clone() {
-            if kinds.get(sink.as_str()) == Some(&Kind::Chunks) && !self.checker.relaxed.contains(&(sink.clone(), record)) {
+            if kinds.get(sink.as_str()) == Some(&Kind::Chunks)
+                && !self.checker.relaxed.contains(&(sink.clone(), record))
+            {
                 self.check_bucket(&sink, record, only);
             }
         }

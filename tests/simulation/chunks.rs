@@ -116,7 +116,9 @@ impl Chunks {
     fn cut(&mut self, id: LaneId) {
         let Some(lane) = self.lanes.get_mut(&id).filter(|lane| lane.cut.is_none()) else { return };
         // What has no items before a chunk is nobody's business.
-        while lane.rebuild.is_none() && lane.records.front().is_some_and(|record| record.done && record.items.is_empty()) {
+        while lane.rebuild.is_none()
+            && lane.records.front().is_some_and(|record| record.done && record.items.is_empty())
+        {
             lane.records.pop_front();
         }
         let whole = lane.records.iter().take_while(|record| record.done || lane.finish).count();
@@ -310,7 +312,8 @@ impl Chunks {
             let clearing = lane.clearing.as_ref().map(|(_, due)| *due);
             let works = |cut: &&Cut| cut.phase != Phase::Asked && (clearing.is_none() || cut.uploads.is_empty());
             let cut = lane.cut.as_ref().filter(works).map(|cut| cut.due);
-            let idle = (lane.cut.is_none() && lane.rebuild.is_none() && !lane.records.is_empty()).then_some(lane.touched + IDLE);
+            let idle = (lane.cut.is_none() && lane.rebuild.is_none() && !lane.records.is_empty())
+                .then_some(lane.touched + IDLE);
             clearing.into_iter().chain(cut).chain(idle.filter(|at| *at > Instant::now())).min()
         };
         self.lanes.values().filter_map(of).min()
@@ -344,7 +347,8 @@ impl Sink for Chunks {
 
     fn submit(&mut self, batch: LaneBatch) -> Result<(), LaneBatch> {
         let found = self.hand.items(&batch);
-        let Some(lane) = self.lanes.get_mut(&batch.lane).filter(|lane| lane.epoch == batch.epoch && !lane.is_lost) else {
+        let Some(lane) = self.lanes.get_mut(&batch.lane).filter(|lane| lane.epoch == batch.epoch && !lane.is_lost)
+        else {
             return Ok(());
         };
         let mut items = found.into_iter().peekable();
@@ -435,7 +439,8 @@ impl Drop for Chunks {
     /// What was on its way to the bucket when the process died may arrive all the same.
     fn drop(&mut self) {
         let cuts = self.lanes.values().filter_map(|lane| lane.cut.as_ref());
-        let underway = cuts.filter_map(|cut| if let Phase::Publishing(uploads) = &cut.phase { uploads.first() } else { None });
+        let underway =
+            cuts.filter_map(|cut| if let Phase::Publishing(uploads) = &cut.phase { uploads.first() } else { None });
         let mut world = self.hand.world.lock();
         for upload in underway.cloned().collect::<Vec<_>>() {
             let process = self.hand.process.number;

@@ -56,7 +56,8 @@ impl Hand {
         };
         let mut found = Vec::new();
         for (index, item, bytes) in batch.items() {
-            let position = batch.encoded.records.get(item.record as usize).map(|record| record.position).unwrap_or_default();
+            let position =
+                batch.encoded.records.get(item.record as usize).map(|record| record.position).unwrap_or_default();
             match world.event_of(*shard, position, bytes) {
                 Some(event) => found.push(Found { index, event, position }),
                 None => world.fail(format!("an item of {key:?} at {position} is no event of that record")),

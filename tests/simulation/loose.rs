@@ -178,7 +178,12 @@ impl Sink for Loose {
         let is_void = |held: &Held| held.batch.lane == lane && held.batch.epoch < epoch;
         let (void, held): (Vec<Held>, Vec<Held>) = self.held.drain(..).partition(is_void);
         self.held = held;
-        // What is on its way arrives all the same, and its result with it.
+        // What is on its way arrives all the same, and its result with it, perhaps long after the lane has begun anew.
+        for flight in &mut self.flights {
+            if void.iter().any(|held| held.batch.batch == flight.batch) {
+                flight.due += self.hand.world.lock().dice.millis(0, 4_000);
+            }
+        }
         self.ghosts.extend(void.into_iter().filter(|held| held.flying > 0));
         while self.ghosts.len() > GHOSTS {
             self.ghosts.pop_front();

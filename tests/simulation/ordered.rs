@@ -89,7 +89,11 @@ impl Ordered {
             world.delivered(self.hand.process.number, self.hand.name, shard, item.event);
         }
         queue.appended = queue.appended.max(count);
-        self.hand.note(format_args!("{} appends {count}{}", lane.0, if lost { ", and the answer is lost" } else { "" }));
+        self.hand.note(format_args!(
+            "{} appends {count}{}",
+            lane.0,
+            if lost { ", and the answer is lost" } else { "" }
+        ));
         if fatal {
             self.hand.note("has a fatal error");
             self.queues.values_mut().for_each(|queue| *queue = Queue::default());
@@ -150,7 +154,8 @@ impl Sink for Ordered {
             until(self.queues.values().filter_map(due).min()).await;
             self.hand.process.gate().await;
             let now = Instant::now();
-            let lane = self.queues.iter().find(|(_, queue)| due(queue).is_some_and(|due| due <= now)).map(|(id, _)| *id);
+            let lane =
+                self.queues.iter().find(|(_, queue)| due(queue).is_some_and(|due| due <= now)).map(|(id, _)| *id);
             if let Some(lane) = lane {
                 self.land(lane);
             }

@@ -71,8 +71,7 @@ pub(super) struct Plan {
 
 impl Plan {
     pub(super) fn draw(dice: &mut Dice) -> Plan {
-        let all =
-            [("hec", Kind::Any), ("kafka", Kind::Ordered), ("lake", Kind::Chunks), ("second-lake", Kind::Chunks)];
+        let all = [("hec", Kind::Any), ("kafka", Kind::Ordered), ("lake", Kind::Chunks), ("second-lake", Kind::Chunks)];
         let mut sinks: Vec<(&'static str, Kind)> = all.into_iter().filter(|_| dice.per_mille(600)).collect();
         if sinks.is_empty() {
             sinks.push(all[dice.index(all.len())]);

@@ -194,8 +194,10 @@ impl Service {
         let wanted = if hidden { 0 } else { 1 + world.dice.index(world.plan.answer_records) };
         let stream = &world.stream;
         let all: Vec<usize> = stream.shards[shard].records.iter().copied().collect();
-        let left: Vec<usize> =
-            all.into_iter().filter(|index| stream.records[*index].sequence >= from && !stream.is_gone(*index, now)).collect();
+        let left: Vec<usize> = all
+            .into_iter()
+            .filter(|index| stream.records[*index].sequence >= from && !stream.is_gone(*index, now))
+            .collect();
         let (mut bytes, mut answered, mut next) = (0, Vec::new(), from);
         for record in left.iter().take(wanted).map(|index| &stream.records[*index]) {
             bytes += record.data.len();
@@ -224,7 +226,10 @@ impl Service {
         }
         if count > 0 || ended {
             let end = if ended { " and the end" } else { "" };
-            world.note(format_args!("p{} GetRecords shard {shard} from {from}: {count} records{end}", self.process.number));
+            world.note(format_args!(
+                "p{} GetRecords shard {shard} from {from}: {count} records{end}",
+                self.process.number
+            ));
         }
         Ok(answer)
     }
@@ -283,7 +288,9 @@ fn list(world: &mut World, body: &Value, now: i64) -> Result<Value, Refusal> {
         .filter(|index| stream.shard_is_there(*index, now) && stream.shards[*index].listed_at <= now)
         .collect();
     let childless = |index: &usize| !there.iter().any(|other| stream.shards[*other].parents.contains(index));
-    if overlooks && let Some(place) = there.iter().rposition(|index| !stream.shards[*index].overlooked && childless(index)) {
+    if overlooks
+        && let Some(place) = there.iter().rposition(|index| !stream.shards[*index].overlooked && childless(index))
+    {
         stream.shards[there[place]].overlooked = true;
         there.remove(place);
     }

@@ -48,7 +48,11 @@ impl CheckpointStore for ModelStore {
             let bad = world.plan.store;
             let slow = world.fault("slow commit", 50 * bad / 1_000);
             let latency = if slow { world.dice.millis(1_000, 20_000) } else { world.dice.millis(1, 30) };
-            (latency, world.fault("failed commit", 40 * bad / 1_000), world.fault("lost answer of the store", 30 * bad / 1_000))
+            (
+                latency,
+                world.fault("failed commit", 40 * bad / 1_000),
+                world.fault("lost answer of the store", 30 * bad / 1_000),
+            )
         };
         sleep(latency).await;
         self.process.gate().await;

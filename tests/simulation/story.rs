@@ -128,7 +128,8 @@ fn happens(world: &mut World) -> (Duration, Option<Duration>) {
     }
     if world.dice.per_mille(15 * world.plan.outage / 1_000) {
         let (sink, _) = world.plan.sinks[world.dice.index(world.plan.sinks.len())];
-        let lasts = if world.dice.per_mille(300) { world.dice.millis(30_000, 90_000) } else { world.dice.millis(500, 12_000) };
+        let lasts =
+            if world.dice.per_mille(300) { world.dice.millis(30_000, 90_000) } else { world.dice.millis(500, 12_000) };
         world.outage(sink, lasts);
         world.count("outages");
     }
@@ -219,7 +220,8 @@ fn begin(world: &Shared, number: usize, last: bool) -> Arc<Process> {
     let World { plan, dice, .. } = &mut *world;
     let fate: Option<(u64, Fate)> = if last { None } else { plan.fate(dice) };
     let file = plan.sinks_of(number, dice);
-    let told: Vec<String> = file.iter().map(|sink| format!("{} {:?} {}", sink.name, sink.only, sink.template)).collect();
+    let told: Vec<String> =
+        file.iter().map(|sink| format!("{} {:?} {}", sink.name, sink.only, sink.template)).collect();
     world.note(format_args!("p{number} starts with {told:?}, fate {fate:?}"));
     world.checker.files.insert(number, file);
     Process::new(number, fate)

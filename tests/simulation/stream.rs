@@ -128,7 +128,9 @@ impl Stream {
     }
 
     pub(super) fn open_shards(&self) -> Vec<usize> {
-        (0..self.shards.len()).filter(|index| self.shards[*index].closed.is_none() && !self.shards[*index].lost).collect()
+        (0..self.shards.len())
+            .filter(|index| self.shards[*index].closed.is_none() && !self.shards[*index].lost)
+            .collect()
     }
 
     pub(super) fn is_there(&self, now: i64) -> bool {
@@ -164,7 +166,14 @@ impl Stream {
     // --- what happens to it ---
 
     /// Puts a record of a log stream into the shard that it belongs to.
-    fn put(&mut self, log_stream: usize, content: Content, events: Vec<LogEvent>, now: i64, dice: &mut Dice) -> Option<usize> {
+    fn put(
+        &mut self,
+        log_stream: usize,
+        content: Content,
+        events: Vec<LogEvent>,
+        now: i64,
+        dice: &mut Dice,
+    ) -> Option<usize> {
         if !self.is_there(now) {
             return None;
         }
@@ -192,7 +201,9 @@ impl Stream {
             2 | 3 => {
                 // Again what was there before, whole or in part.
                 let before: Vec<usize> = (0..self.records.len())
-                    .filter(|index| self.records[*index].log_stream == log_stream && !self.records[*index].events.is_empty())
+                    .filter(|index| {
+                        self.records[*index].log_stream == log_stream && !self.records[*index].events.is_empty()
+                    })
                     .collect();
                 if let Some(again) = before.get(dice.index(before.len().max(1))) {
                     let mut events = self.records[*again].events.clone();
@@ -235,7 +246,8 @@ impl Stream {
     pub(super) fn merge(&mut self, now: i64, listed_at: i64) -> Option<String> {
         let open = self.open_shards();
         let pairs = open.iter().flat_map(|left| open.iter().map(move |right| (*left, *right)));
-        let (left, right) = pairs.into_iter().find(|(left, right)| self.shards[*left].keys.1 == self.shards[*right].keys.0)?;
+        let (left, right) =
+            pairs.into_iter().find(|(left, right)| self.shards[*left].keys.1 == self.shards[*right].keys.0)?;
         self.close(left, now);
         self.close(right, now);
         let keys = (self.shards[left].keys.0, self.shards[right].keys.1);

@@ -81,7 +81,9 @@ impl Reader for WatchedReader {
                     self.last = Some(record.position);
                 }
             }
-            Feed::ShardEnd => world.note(format_args!("p{} shard {:?} is read to its end", self.process.number, self.shard)),
+            Feed::ShardEnd => {
+                world.note(format_args!("p{} shard {:?} is read to its end", self.process.number, self.shard))
+            }
             Feed::Gap { after, reason } => {
                 let now = world.now_ms();
                 let true_gap = self.shard.is_some_and(|shard| {
@@ -91,7 +93,10 @@ impl Reader for WatchedReader {
                     };
                     !world.stream.shard_is_there(shard, now) || world.stream.shards[shard].records.iter().any(gone)
                 });
-                world.note(format_args!("p{} gap in shard {:?} after {after:?}: {reason}", self.process.number, self.shard));
+                world.note(format_args!(
+                    "p{} gap in shard {:?} after {after:?}: {reason}",
+                    self.process.number, self.shard
+                ));
                 world.count("gaps");
                 if !true_gap {
                     world.fail(format!("a gap is reported after {after:?} where nothing has expired: {reason}"));

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
-use tokio::sync::{Notify, watch};
+use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::bucket::Bucket;
@@ -226,7 +226,9 @@ pub(super) enum Fate {
 #[derive(Debug)]
 pub(super) struct Process {
     pub number: usize,
-    life: watch::Sender<Life>,
+    life: Mutex<Life>,
+    /// Wakes in the order of waiting; a watch channel would wake at random.
+    changed: Notify,
     steps: Mutex<u64>,
     fate: Option<(u64, Fate)>,
     /// Its fate has come.
@@ -235,25 +237,22 @@ pub(super) struct Process {
 
 impl Process {
     pub(super) fn new(number: usize, fate: Option<(u64, Fate)>) -> Arc<Process> {
-        let life = watch::Sender::new(Life::Runs);
-        Arc::new(Process { number, life, steps: Mutex::default(), fate, met: Notify::new() })
+        let life = Mutex::new(Life::Runs);
+        Arc::new(Process { number, life, changed: Notify::new(), steps: Mutex::default(), fate, met: Notify::new() })
     }
 
     /// Goes on while the process lives. Dying here is dying at this await: nothing after it happens. Cancel-safe.
     pub(super) async fn gate(&self) {
-        let mut life = self.life.subscribe();
         if let Some(fate) = self.step() {
             self.set(if fate == Fate::Crash { Life::Dead } else { Life::Sleeps });
             self.met.notify_one();
         }
         loop {
-            match *life.borrow_and_update() {
+            let changed = self.changed.notified();
+            match self.life() {
                 Life::Runs => return,
                 Life::Dead => break,
-                Life::Sleeps => {}
-            }
-            if life.changed().await.is_err() {
-                break;
+                Life::Sleeps => changed.await,
             }
         }
         std::future::pending().await
@@ -266,10 +265,19 @@ impl Process {
     }
 
     pub(super) fn set(&self, life: Life) {
-        self.life.send_if_modified(|now| *now != Life::Dead && std::mem::replace(now, life) != life);
+        let mut now = self.life.lock().unwrap_or_else(PoisonError::into_inner);
+        if *now != Life::Dead {
+            *now = life;
+        }
+        drop(now);
+        self.changed.notify_waiters();
+    }
+
+    fn life(&self) -> Life {
+        *self.life.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn is_dead(&self) -> bool {
-        *self.life.borrow() == Life::Dead
+        self.life() == Life::Dead
     }
 }
