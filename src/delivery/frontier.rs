@@ -123,7 +123,7 @@ impl Frontier {
         };
         let Stretch::Open(open) = &mut entry.stretch else { return };
         open.settle(settlement);
-        if mutant!(PartIsWhole) || (mutant!(ForgetEpoch) && entry.batch != settlement.batch) {
+        if mutant!(PartIsWhole) || mutant!(ForgetEpoch) {
             open.open = 0;
         }
         if open.open == 0 {

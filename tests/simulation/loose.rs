@@ -132,7 +132,7 @@ impl Loose {
             let settlement = if *refused { receipt.reject(items) } else { receipt.settle(items) };
             self.outbox.push_back(FromSink::Settled(settlement));
         }
-        let forgets = self.hand.fault("forgotten batch", 8);
+        let forgets = self.hand.fault("forgotten batch", 40);
         self.held.retain(|held| {
             let is_done = held.open.is_empty() && held.flying == 0;
             !(is_done || (forgets && held.batch.batch == batch))

@@ -144,6 +144,7 @@ fn happens(world: &mut World) -> (Duration, Option<Duration>) {
 // --- the processes ---
 
 /// One process after the other, until all lanes of the last one are at the tip.
+#[expect(clippy::too_many_lines, reason = "what a process may come to, in one place")]
 async fn processes(world: &Shared) {
     let ends = Instant::now() + world.lock().plan.faults_for;
     let mut runs = JoinSet::new();

@@ -285,7 +285,11 @@ impl ShardReader {
     fn examined(&mut self, fault: Fault, standing: Result<Standing, String>) -> Result<(), SourceError> {
         self.step = Step::Iterator;
         match standing {
-            Err(reason) => return Err(SourceError::Retry(reason)),
+            Err(reason) => {
+                // Not before it is known: a stream that is made again has shards of the same names.
+                self.step = Step::Examine(fault);
+                return Err(SourceError::Retry(reason));
+            }
             Ok(Standing::Recreated) => {
                 self.give_up(RECREATED.into());
                 self.stream.is_stale();
