@@ -45,6 +45,9 @@ pub(super) async fn announce(
     let mut backoff = Backoff::new(0);
     loop {
         let happened = tokio::select! {
+            // In order, so that a run can be repeated; the end comes first and comes once.
+            biased;
+            () = events.closed() => return Ok(()),
             announced = source.next() => match announced {
                 Ok(Some(event)) => {
                     backoff = Backoff::new(0);
@@ -55,13 +58,13 @@ pub(super) async fn announce(
                 Err(SourceError::Retry(reason)) => {
                     tally.cannot_list(&reason);
                     tokio::select! {
-                        () = tokio::time::sleep(backoff.next()) => continue,
+                        biased;
                         () = events.closed() => return Ok(()),
+                        () = tokio::time::sleep(backoff.next()) => continue,
                     }
                 }
                 Err(SourceError::Fatal(reason)) => Happened::Failed(format!("source `{name}`: {reason}")),
             },
-            () = events.closed() => return Ok(()),
         };
         let last = matches!(happened, Happened::SourceDone | Happened::Failed(_));
         if events.send(happened).await.is_err() || last {

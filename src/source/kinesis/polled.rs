@@ -93,6 +93,9 @@ impl ShardReader {
                     return Err(retry(error));
                 }
                 tracing::debug!(shard = %self.shard, "the iterator had expired; a new one begins at the same place");
+                if mutant!(FalseGap) {
+                    self.feeds.push_back(Feed::Gap { after: self.cursor.last(), reason: "a mistake".into() });
+                }
             }
             Class::Unavailable => {
                 (self.halved, self.arrived) = ((self.halved + 1).min(HALVINGS), 0);
