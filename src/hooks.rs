@@ -23,6 +23,7 @@ macro_rules! mutant {
 pub(crate) use on::*;
 
 #[cfg(test)]
+#[cfg_attr(not(feature = "aws"), allow(dead_code, reason = "the simulation reads from a model Kinesis"))]
 mod on {
     use std::cell::Cell;
 

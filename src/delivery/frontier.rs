@@ -123,7 +123,10 @@ impl Frontier {
         };
         let Stretch::Open(open) = &mut entry.stretch else { return };
         open.settle(settlement);
-        if mutant!(PartIsWhole) || mutant!(ForgetEpoch) {
+        if mutant!(PartIsWhole) {
+            open.open = 0;
+        }
+        if mutant!(ForgetEpoch) {
             open.open = 0;
         }
         if open.open == 0 {
