@@ -49,7 +49,7 @@ type Judge = Box<dyn FnMut(&Request) -> Verdict + Send>;
 struct Shared {
     judge: Mutex<Judge>,
     seen: Mutex<Vec<Request>>,
-    /// Requests that were let through and are not answered yet.
+    /// Connections that are open: each has one request, perhaps not read yet, which the far end may still get.
     under_way: AtomicUsize,
     upstream: String,
 }
@@ -77,8 +77,12 @@ impl Proxy {
         std::thread::spawn(move || {
             for connection in listener.incoming().flatten() {
                 let shared = Arc::clone(&ours);
-                // A connection that breaks is the test's intention, or fails the test elsewhere.
-                std::thread::spawn(move || drop(serve(connection, &shared)));
+                shared.under_way.fetch_add(1, Ordering::SeqCst);
+                std::thread::spawn(move || {
+                    let _under_way = UnderWay(&shared.under_way);
+                    // A connection that breaks is the test's intention, or fails the test elsewhere.
+                    drop(serve(connection, &shared));
+                });
             }
         });
         Proxy { endpoint, shared }
@@ -100,7 +104,7 @@ impl Proxy {
     }
 }
 
-/// Counts a request until it is answered or given up.
+/// Counts a connection until its request is answered or given up.
 struct UnderWay<'a>(&'a AtomicUsize);
 
 impl Drop for UnderWay<'_> {
@@ -126,13 +130,7 @@ fn serve(mut client: TcpStream, shared: &Shared) -> std::io::Result<()> {
     let have = body.len();
     body.resize(length.max(have), 0);
     client.read_exact(&mut body[have..])?;
-    // Counted before the judge can be another one.
-    let verdict = {
-        let mut judge = shared.judge.lock().unwrap();
-        shared.under_way.fetch_add(1, Ordering::SeqCst);
-        judge(&request)
-    };
-    let _under_way = UnderWay(&shared.under_way);
+    let verdict = shared.judge.lock().unwrap()(&request);
     shared.seen.lock().unwrap().push(request);
     match verdict {
         Verdict::Lose => return client.shutdown(Shutdown::Both),
