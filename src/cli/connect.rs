@@ -21,6 +21,8 @@ use crate::config::Loaded;
 use crate::config::types::Aws;
 use crate::config::types::{FileSink, Sink, Source};
 use crate::enrich::file::FileInventory;
+#[cfg(any(feature = "aws", feature = "kafka"))]
+use crate::sink::ConnectError;
 use crate::sink::Context;
 use crate::sink::rejects::MemoryRejects;
 
@@ -35,6 +37,9 @@ const AT_ONCE: usize = 16;
 /// The store's name where there is no store: a prefix that is taken belongs to another one.
 const NO_STORE: &str = "none yet";
 
+/// The probe of the dead letters.
+const LETTERS: &str = "dead letters";
+
 /// The probe of `enrich.ec2`.
 const EC2: &str = "inventory ec2";
 
@@ -43,6 +48,8 @@ enum Word {
     Ok(String),
     /// Not as it might be; no reason to fail.
     Note(String),
+    /// A sink's destination is away, which may pass.
+    Away(String),
     Fail(String),
 }
 
@@ -67,16 +74,24 @@ pub(super) async fn failures(loaded: &Loaded, running: &Loaded, store: &str) -> 
         // An inventory that cannot be had holds up no event, so nor a reload that has not to do with it.
         probes.retain(|(name, _)| name != EC2);
     }
-    let mut failures = Vec::new();
-    let outcome = ask(probes, |name, word| {
-        if let Word::Fail(reason) = word {
-            failures.push(format!("{name}: {reason}"));
+    let (mut failures, mut away) = (Vec::new(), 0);
+    let outcome = ask(probes, |name, word| match word {
+        Word::Away(reason) if is_sink(name) => {
+            away += 1;
+            tracing::warn!(part = name, reason, "the sink's destination is away; the reload goes on, it is tried again");
         }
+        Word::Fail(reason) | Word::Away(reason) => failures.push(format!("{name}: {reason}")),
+        Word::Ok(_) | Word::Note(_) => {}
     });
-    if outcome.await == Outcome::Failed && failures.is_empty() {
+    if outcome.await == Outcome::Failed && failures.is_empty() && away == 0 {
         failures.push("a part could not be asked; please report this".into());
     }
     failures
+}
+
+/// Whether a probe is of a part that the others can begin without.
+fn is_sink(name: &str) -> bool {
+    name.starts_with("sink ") || name == LETTERS
 }
 
 /// The word is told for each probe, in their order.
@@ -89,7 +104,7 @@ async fn ask(probes: Vec<(String, Probe)>, mut tell: impl FnMut(&str, &Word)) ->
         running.spawn(async move {
             let _permit = permits.acquire().await;
             let late = || {
-                Word::Fail(format!("no answer within {PATIENCE:?}: check the address, the network and its firewalls"))
+                Word::Away(format!("no answer within {PATIENCE:?}: check the address, the network and its firewalls"))
             };
             (index, tokio::time::timeout(PATIENCE, probe).await.unwrap_or_else(|_| late()))
         });
@@ -106,7 +121,7 @@ async fn ask(probes: Vec<(String, Probe)>, mut tell: impl FnMut(&str, &Word)) ->
         while let Some(word) = answers.remove(&next) {
             tell(&names[next], &word);
             next += 1;
-            if matches!(word, Word::Fail(_)) {
+            if matches!(word, Word::Fail(_) | Word::Away(_)) {
                 outcome = Outcome::Failed;
             }
         }
@@ -122,7 +137,7 @@ fn say(name: &str, width: usize, word: &Word) {
     let (label, colour, text) = match word {
         Word::Ok(text) => ("ok  ", anstyle::AnsiColor::Green, text),
         Word::Note(text) => ("note", anstyle::AnsiColor::Yellow, text),
-        Word::Fail(text) => ("fail", anstyle::AnsiColor::Red, text),
+        Word::Fail(text) | Word::Away(text) => ("fail", anstyle::AnsiColor::Red, text),
     };
     let style = colour.on_default().bold();
     anstream::println!("  {style}{label}{style:#}  {name:<width$}  {text}");
@@ -165,7 +180,7 @@ fn parts(loaded: &Loaded, store: &str) -> Vec<(String, Probe)> {
             }
             None => now(file(&loaded.dead_letters_file())),
         };
-    probes.push(("dead letters".into(), letters));
+    probes.push((LETTERS.into(), letters));
     probes
 }
 
@@ -203,6 +218,17 @@ fn of_source(loaded: &Loaded, source: &Source) -> Probe {
     now(Word::Ok("simulated".into()))
 }
 
+#[cfg(any(feature = "aws", feature = "kafka"))]
+fn far(probe: impl Future<Output = Result<String, ConnectError>> + Send + 'static) -> Probe {
+    Box::pin(async {
+        match probe.await {
+            Ok(text) => Word::Ok(text),
+            Err(ConnectError::Passing(reason)) => Word::Away(reason),
+            Err(ConnectError::Standing(reason)) => Word::Fail(reason),
+        }
+    })
+}
+
 #[cfg_attr(not(feature = "aws"), expect(unused_variables, reason = "the same shape as with it"))]
 fn of_sink(context: Context, sink: &Sink) -> Probe {
     let aws = sink.aws.clone();
@@ -211,15 +237,15 @@ fn of_sink(context: Context, sink: &Sink) -> Probe {
     }
     #[cfg(feature = "kafka")]
     if let Some(kafka) = sink.kafka.clone() {
-        return later(async move { crate::sink::kafka::probe(&context, &kafka, aws.as_ref()).await });
+        return far(async move { crate::sink::kafka::probe(&context, &kafka, aws.as_ref()).await });
     }
     #[cfg(feature = "aws")]
     if let Some(firehose) = sink.firehose.clone() {
-        return later(async move { crate::sink::firehose::probe(&context, &firehose, aws.as_ref()).await });
+        return far(async move { crate::sink::firehose::probe(&context, &firehose, aws.as_ref()).await });
     }
     #[cfg(feature = "aws")]
     if let Some(s3) = sink.s3.clone() {
-        return later(async move { crate::sink::s3::probe(&context, &s3, aws.as_ref()).await });
+        return far(async move { crate::sink::s3::probe(&context, &s3, aws.as_ref()).await });
     }
     now(Word::Ok("standard output".into()))
 }
