@@ -26,7 +26,7 @@ STATIC_TRIPLE := $(shell uname -m)-unknown-linux-gnu
 STATIC_BINARY := $(TARGET_DIR)/$(STATIC_TRIPLE)/release/tunnelog
 IMAGE_CONTEXT := $(TARGET_DIR)/image
 
-.PHONY: help demo demo-stack stack test chaos fuzz check fmt deny deny-advisories bench schemas golden static image clean \
+.PHONY: help demo demo-stack stack test simulate chaos fuzz check fmt deny deny-advisories bench schemas golden static image clean \
 	need-cargo need-c need-fuzz need-lints
 
 help: ## This list
@@ -47,12 +47,17 @@ test: need-cargo need-c stack ## Run all tests; also compile the small build
 	$(IN_ROOT) $(CARGO) check --locked --no-default-features --all-targets
 	$(IN_ROOT) $(CARGO) test --locked --no-fail-fast
 
+# `make simulate SEEDS=100000`: so many seeds, and the first that fails with its last steps. `make simulate SEED=42`: one
+# seed again, with every step.
+simulate: need-cargo need-c ## Run the simulation of delivery: SEEDS=100000 of them, or SEED=42 with every step
+	$(IN_ROOT) SEED="$(SEED)" SEEDS="$(SEEDS)" $(if $(SEED),SIMULATE_ALOUD=1) \
+		$(CARGO) test --locked --lib simulation::no_seed_loses_anything -- --nocapture
+
 # Rounds of faults, and which: the same seed makes the same plan.
 ROUNDS ?= 10
-SEED ?= 1
 
 chaos: need-cargo need-c stack ## Real parts that fail (ROUNDS=10 SEED=1), then the ledger: produced, delivered, repeated, lost
-	$(IN_ROOT) TUNNELOG_CHAOS_ROUNDS=$(ROUNDS) TUNNELOG_CHAOS_SEED=$(SEED) \
+	$(IN_ROOT) TUNNELOG_CHAOS_ROUNDS=$(ROUNDS) TUNNELOG_CHAOS_SEED=$(or $(SEED),1) \
 		$(CARGO) test --locked --quiet --test chaos -- --nocapture a_chaos_run
 
 check: need-cargo need-c need-lints deny ## Format, lints, documentation, licences, bans and sources: what CI demands

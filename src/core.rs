@@ -30,6 +30,14 @@ use crate::source::{Position, Record, ShardId};
 /// record's envelope anew for each piece costs little, small against `limits.memory`.
 const MAX_PIECE_BYTES: usize = 4 * 1024 * 1024;
 
+fn max_piece_bytes() -> usize {
+    #[cfg(test)]
+    if let Some(bytes) = crate::hooks::piece_bytes() {
+        return bytes;
+    }
+    MAX_PIECE_BYTES
+}
+
 /// Connections that one piece reports as unknown; the rest will be reported by a later one.
 const MAX_MISSES: usize = 64;
 
@@ -295,7 +303,7 @@ impl Core {
             }
             self.emit(event, out);
             info.get_or_insert_with(|| record_info(record, event, seen));
-            if out.bytes() < MAX_PIECE_BYTES { Go::On } else { Go::Stop }
+            if out.bytes() < max_piece_bytes() { Go::On } else { Go::Stop }
         })?;
         let info = info.unwrap_or_else(|| bare_record(record));
         out.counts.control += u64::from(walked == Walked::Control);

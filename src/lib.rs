@@ -7,6 +7,9 @@
 //!
 //! The modules stand in the order in which data meets them.
 
+#[macro_use]
+mod hooks;
+
 pub mod source;
 
 pub mod core;
@@ -44,3 +47,7 @@ mod backoff;
 
 #[cfg(test)]
 mod sample;
+
+#[cfg(all(test, feature = "aws"))]
+#[path = "../tests/simulation/mod.rs"]
+mod simulation;

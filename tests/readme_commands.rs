@@ -157,7 +157,7 @@ fn calls(folder: &Path, found: &mut BTreeSet<String>) {
             let text = std::fs::read_to_string(&path).unwrap();
             for piece in text.split('"') {
                 let Some((service, operation)) = piece.split_once(':') else { continue };
-                let known = ["kinesis", "firehose", "s3", "kafka-cluster"].contains(&service);
+                let known = ["kinesis", "firehose", "s3", "kafka-cluster", "dynamodb"].contains(&service);
                 if known && operation.len() > 3 && operation.chars().all(|letter| letter.is_ascii_alphabetic()) {
                     found.insert(piece.to_owned());
                 }

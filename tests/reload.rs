@@ -317,7 +317,7 @@ fn a_terminal_that_is_closed_stops_the_pipeline_in_order() {
     terminal.kill();
     let checkpoint = world.folder.path().join("state/pipeline.redb");
     // A process that is killed leaves it unclosed, one that runs on has it in use.
-    wait_until("the checkpoint is closed", || matches!(RedbStore::peek(&checkpoint), Ok(Peek::Id(_))));
+    wait_until("the checkpoint is closed", || matches!(RedbStore::peek(&checkpoint), Ok(Peek::Name(_))));
     world.write(&pipeline("", &[&file_sink("all", "")]));
     assert_eq!(world.start().wait().code(), Some(0));
     assert_eq!(places(&world.events("all")), *expected());

@@ -179,6 +179,10 @@ pub(crate) fn class_of(code: &str, status: u16) -> Class {
         "ProvisionedThroughputExceededException" | "LimitExceededException" | "SlowDown" | "RequestLimitExceeded" => {
             Class::Throttled
         }
+        // Of DynamoDB: two writers met at one item, which passes.
+        "TransactionCanceledException" | "TransactionConflictException" | "TransactionInProgressException" => {
+            Class::Throttled
+        }
         _ if code.contains("Throttl") => Class::Throttled,
         "AccessDenied" | "AccessDeniedException" | "UnauthorizedOperation" | "NotAuthorized" | "Forbidden" => {
             Class::Denied

@@ -1,21 +1,26 @@
 //! The embedded checkpoint file: redb, one process at a time, synced at every commit.
 //!
-//! One table: the lane's key as a JSON array of its six names, its state as JSON. Text, so that a later
-//! version, or a person with a dump, can read it.
+//! The lane's key as a JSON array of its six names, its state as JSON, and beside it when that was remembered. Text, so
+//! that a later version, or a person with a dump, can read it.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use async_trait::async_trait;
 use redb::{Database, DatabaseError, ReadOnlyDatabase, ReadableDatabase, ReadableTable, TableDefinition};
 
-use super::{CheckpointStore, StoreError};
+use super::{CheckpointStore, ManagedStore, Remembered, StoreError, StoreName, random_id, wall_clock};
 use crate::delivery::{LaneKey, LaneState};
+use crate::event::Millis;
 use crate::source::ShardId;
 
-/// The store's own name, under the key `id`.
+/// The store's own name, under the key `id`, and how often sinks were reset, under `resets`.
 const ABOUT: TableDefinition<&str, &str> = TableDefinition::new("about/1");
 
 const LANES: TableDefinition<&str, &str> = TableDefinition::new("lanes/1");
+
+/// When a lane was remembered last, milliseconds since 1970.
+const UPDATED: TableDefinition<&str, i64> = TableDefinition::new("updated/1");
 
 /// Memory that redb may use as a cache: lane states are small (1,000 shards × 5 sinks × 1 KiB = 5 MiB).
 const CACHE_BYTES: usize = 8 * 1024 * 1024;
@@ -59,7 +64,7 @@ pub enum OpenError {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Peek {
     /// It has a name, and nobody has it open.
-    Id(String),
+    Name(StoreName),
     /// There is none: it is made at the first start.
     Absent,
     /// Another process has it.
@@ -74,7 +79,7 @@ pub struct RedbStore {
     /// `None` after a failure: redb refuses all work after an I/O error until the file is opened anew.
     database: Option<Database>,
     path: PathBuf,
-    id: String,
+    name: StoreName,
 }
 
 impl RedbStore {
@@ -82,13 +87,13 @@ impl RedbStore {
     pub fn open(path: &Path) -> Result<RedbStore, OpenError> {
         let database = open(path)?;
         let damaged = |error: redb::Error| OpenError::Damaged { path: path.into(), reason: error.to_string() };
-        let id = read_or_write_id(&database).map_err(damaged)?;
-        Ok(RedbStore { database: Some(database), path: path.into(), id })
+        let name = read_or_write_name(&database).map_err(damaged)?;
+        Ok(RedbStore { database: Some(database), path: path.into(), name })
     }
 
     /// Names the store, for good: a new one has a new name.
     pub fn id(&self) -> &str {
-        &self.id
+        &self.name.id
     }
 
     /// Looks at the file without writing, making or repairing anything.
@@ -109,7 +114,7 @@ impl RedbStore {
             Err(error) => return Err(refused(path, error)),
         };
         let damaged = |error: redb::Error| OpenError::Damaged { path: path.into(), reason: error.to_string() };
-        read_id(&database).map(|id| id.map_or(Peek::Absent, Peek::Id)).map_err(damaged)
+        read_name(&database).map(|name| name.map_or(Peek::Absent, Peek::Name)).map_err(damaged)
     }
 
     async fn blocking<T: Send + 'static>(
@@ -168,8 +173,24 @@ fn refused(path: &Path, error: DatabaseError) -> OpenError {
 #[async_trait]
 impl CheckpointStore for RedbStore {
     async fn load(&mut self) -> Result<Vec<(LaneKey, LaneState)>, StoreError> {
+        Ok(self.list().await?.into_iter().map(|lane| (lane.key, lane.state)).collect())
+    }
+
+    async fn commit(&mut self, states: Vec<(LaneKey, LaneState)>) -> Result<(), StoreError> {
+        let now = wall_clock();
+        self.blocking(move |database| write_rows(database, &states, now)).await
+    }
+}
+
+#[async_trait]
+impl ManagedStore for RedbStore {
+    fn name(&self) -> &StoreName {
+        &self.name
+    }
+
+    async fn list(&mut self) -> Result<Vec<Remembered>, StoreError> {
         let rows = self.blocking(read_rows).await?;
-        let parsed = rows.iter().map(|(key, state)| parse_row(key, state));
+        let parsed = rows.iter().map(|(key, state, updated)| parse_row(key, state, *updated));
         parsed.collect::<Result<_, _>>().map_err(|reason| {
             StoreError::Fenced(format!(
                 "checkpoint file `{}` holds a state that this version does not understand ({reason}): use the version that wrote it, or move the file away to start over",
@@ -178,59 +199,95 @@ impl CheckpointStore for RedbStore {
         })
     }
 
-    async fn commit(&mut self, states: Vec<(LaneKey, LaneState)>) -> Result<(), StoreError> {
-        self.blocking(move |database| write_rows(database, &states)).await
+    async fn forget(&mut self, lanes: &[Remembered]) -> Result<(), StoreError> {
+        let mut name = self.name.clone();
+        name.count_resets(lanes);
+        let keys: Vec<String> = lanes.iter().map(|lane| key_text(&lane.key)).collect();
+        let written = name.clone();
+        self.blocking(move |database| remove_rows(database, &keys, &written)).await?;
+        self.name = name;
+        Ok(())
     }
 }
 
-/// The name is random: it has to differ from that of any store before it, on any machine.
-fn read_or_write_id(database: &Database) -> Result<String, redb::Error> {
+fn read_or_write_name(database: &Database) -> Result<StoreName, redb::Error> {
+    if let Some(name) = read_name(database)? {
+        return Ok(name);
+    }
     let transaction = database.begin_write()?;
-    let mut table = transaction.open_table(ABOUT)?;
-    let known = table.get("id")?.map(|id| id.value().to_owned());
-    if let Some(id) = known {
-        return Ok(id);
-    }
-    let mut bytes = [0; 16];
-    getrandom::fill(&mut bytes).map_err(|error| redb::Error::Io(error.into()))?;
-    let id = format!("{:032x}", u128::from_be_bytes(bytes));
-    table.insert("id", id.as_str())?;
-    drop(table);
+    let name = StoreName { id: random_id().map_err(redb::Error::Io)?, ..StoreName::default() };
+    transaction.open_table(ABOUT)?.insert("id", name.id.as_str())?;
     transaction.commit()?;
-    Ok(id)
+    Ok(name)
 }
 
-fn read_id(database: &ReadOnlyDatabase) -> Result<Option<String>, redb::Error> {
-    match database.begin_read()?.open_table(ABOUT) {
-        Ok(table) => Ok(table.get("id")?.map(|id| id.value().to_owned())),
-        Err(redb::TableError::TableDoesNotExist(_)) => Ok(None),
-        Err(error) => Err(error.into()),
-    }
+fn read_name(database: &impl ReadableDatabase) -> Result<Option<StoreName>, redb::Error> {
+    let table = match database.begin_read()?.open_table(ABOUT) {
+        Ok(table) => table,
+        Err(redb::TableError::TableDoesNotExist(_)) => return Ok(None),
+        Err(error) => return Err(error.into()),
+    };
+    let Some(id) = table.get("id")?.map(|id| id.value().to_owned()) else { return Ok(None) };
+    let resets = match table.get("resets")? {
+        Some(text) => serde_json::from_str(text.value()).map_err(|error| redb::Error::Io(error.into()))?,
+        None => BTreeMap::new(),
+    };
+    Ok(Some(StoreName { id, resets }))
 }
 
-fn read_rows(database: &Database) -> Result<Vec<(String, String)>, redb::Error> {
+/// Key, state, and when it was remembered.
+type Row = (String, String, Option<i64>);
+
+fn read_rows(database: &Database) -> Result<Vec<Row>, redb::Error> {
     let transaction = database.begin_read()?;
     let table = match transaction.open_table(LANES) {
         Ok(table) => table,
         Err(redb::TableError::TableDoesNotExist(_)) => return Ok(Vec::new()),
         Err(error) => return Err(error.into()),
     };
+    // Earlier versions kept no times.
+    let times = match transaction.open_table(UPDATED) {
+        Ok(times) => Some(times),
+        Err(redb::TableError::TableDoesNotExist(_)) => None,
+        Err(error) => return Err(error.into()),
+    };
     let mut rows = Vec::new();
     for row in table.iter()? {
         let (key, state) = row?;
-        rows.push((key.value().to_owned(), state.value().to_owned()));
+        let updated = match &times {
+            Some(times) => times.get(key.value())?.map(|time| time.value()),
+            None => None,
+        };
+        rows.push((key.value().to_owned(), state.value().to_owned(), updated));
     }
     Ok(rows)
 }
 
-fn write_rows(database: &Database, states: &[(LaneKey, LaneState)]) -> Result<(), redb::Error> {
+fn write_rows(database: &Database, states: &[(LaneKey, LaneState)], now: Millis) -> Result<(), redb::Error> {
     let transaction = database.begin_write()?;
     {
-        let mut table = transaction.open_table(LANES)?;
+        let (mut table, mut times) = (transaction.open_table(LANES)?, transaction.open_table(UPDATED)?);
         for (key, state) in states {
             let state = serde_json::to_string(state).map_err(|error| redb::Error::Io(error.into()))?;
-            table.insert(key_text(key).as_str(), state.as_str())?;
+            let key = key_text(key);
+            table.insert(key.as_str(), state.as_str())?;
+            times.insert(key.as_str(), now.0)?;
         }
+    }
+    transaction.commit()?;
+    Ok(())
+}
+
+fn remove_rows(database: &Database, keys: &[String], name: &StoreName) -> Result<(), redb::Error> {
+    let resets = serde_json::to_string(&name.resets).map_err(|error| redb::Error::Io(error.into()))?;
+    let transaction = database.begin_write()?;
+    {
+        let (mut table, mut times) = (transaction.open_table(LANES)?, transaction.open_table(UPDATED)?);
+        for key in keys {
+            table.remove(key.as_str())?;
+            times.remove(key.as_str())?;
+        }
+        transaction.open_table(ABOUT)?.insert("resets", resets.as_str())?;
     }
     transaction.commit()?;
     Ok(())
@@ -241,7 +298,7 @@ fn key_text(key: &LaneKey) -> String {
     serde_json::json!([*key.pipeline, **source, **stream, **stream_created, **shard, *key.sink]).to_string()
 }
 
-fn parse_row(key: &str, state: &str) -> Result<(LaneKey, LaneState), serde_json::Error> {
+fn parse_row(key: &str, state: &str, updated: Option<i64>) -> Result<Remembered, serde_json::Error> {
     let [pipeline, source, stream, stream_created, shard, sink]: [String; 6] = serde_json::from_str(key)?;
     let shard = ShardId {
         source: source.into(),
@@ -250,7 +307,7 @@ fn parse_row(key: &str, state: &str) -> Result<(LaneKey, LaneState), serde_json:
         shard: shard.into(),
     };
     let key = LaneKey { pipeline: pipeline.into(), shard, sink: sink.into() };
-    Ok((key, serde_json::from_str(state)?))
+    Ok(Remembered { key, state: serde_json::from_str(state)?, updated: updated.map(Millis) })
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::{Outcome, connect, place};
+use crate::checkpoint::Location;
 use crate::config::{Level, Loaded, Problem, count_line, load};
 
 const HELP: &str = "\
@@ -81,6 +82,6 @@ fn say_what_it_does(loaded: &Loaded) {
         names(loaded.pipeline.sources.keys().collect()),
         names(loaded.pipeline.sinks.keys().collect()),
         place::of_dead_letters(loaded).text(),
-        loaded.checkpoint_file().display()
+        Location::of(loaded, false)
     );
 }

@@ -15,12 +15,13 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 use super::Outcome;
-use crate::checkpoint::{Peek, RedbStore};
+use crate::checkpoint::{Location, Presence, StoreName};
 use crate::config::Loaded;
 #[cfg(feature = "aws")]
 use crate::config::types::Aws;
 use crate::config::types::{FileSink, Sink, Source};
 use crate::enrich::file::FileInventory;
+use crate::pipeline::DEAD_LETTERS;
 #[cfg(any(feature = "aws", feature = "kafka"))]
 use crate::sink::ConnectError;
 use crate::sink::Context;
@@ -58,9 +59,14 @@ type Probe = Pin<Box<dyn Future<Output = Word> + Send>>;
 /// Asks all parts and prints a line for each, in the order of the pipeline.
 pub(super) fn run(loaded: &Loaded) -> anyhow::Result<Outcome> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start threads")?;
-    let probes = probes(loaded);
-    let width = probes.iter().map(|(name, _)| name.chars().count()).max().unwrap_or_default();
-    let outcome = runtime.block_on(ask(probes, |name, word| say(name, width, word)));
+    let outcome = runtime.block_on(async {
+        // The other parts' markers are compared with the store's name.
+        let checkpoint = tokio::time::timeout(PATIENCE, checkpoint(loaded)).await;
+        let checkpoint = checkpoint.unwrap_or_else(|_| (Word::Fail(late()), None));
+        let probes = probes(loaded, checkpoint);
+        let width = probes.iter().map(|(name, _)| name.chars().count()).max().unwrap_or_default();
+        ask(probes, |name, word| say(name, width, word)).await
+    });
     // A call that blocks must not keep a finished process.
     runtime.shutdown_background();
     Ok(outcome)
@@ -68,8 +74,8 @@ pub(super) fn run(loaded: &Loaded) -> anyhow::Result<Outcome> {
 
 /// What is wrong with the parts of a pipeline that is to take over from `running`, whose store has this name. Those
 /// that have not changed are asked too: the files that they name may have.
-pub(super) async fn failures(loaded: &Loaded, running: &Loaded, store: &str) -> Vec<String> {
-    let mut probes = parts(loaded, store);
+pub(super) async fn failures(loaded: &Loaded, running: &Loaded, store: &StoreName) -> Vec<String> {
+    let mut probes = parts(loaded, Some(store));
     if loaded.pipeline.enrich.ec2 == running.pipeline.enrich.ec2 {
         // An inventory that cannot be had holds up no event, so nor a reload that has not to do with it.
         probes.retain(|(name, _)| name != EC2);
@@ -78,7 +84,11 @@ pub(super) async fn failures(loaded: &Loaded, running: &Loaded, store: &str) -> 
     let outcome = ask(probes, |name, word| match word {
         Word::Away(reason) if is_sink(name) => {
             away += 1;
-            tracing::warn!(part = name, reason, "the sink's destination is away; the reload goes on, it is tried again");
+            tracing::warn!(
+                part = name,
+                reason,
+                "the sink's destination is away; the reload goes on, it is tried again"
+            );
         }
         Word::Fail(reason) | Word::Away(reason) => failures.push(format!("{name}: {reason}")),
         Word::Ok(_) | Word::Note(_) => {}
@@ -94,6 +104,10 @@ fn is_sink(name: &str) -> bool {
     name.starts_with("sink ") || name == LETTERS
 }
 
+fn late() -> String {
+    format!("no answer within {PATIENCE:?}: check the address, the network and its firewalls")
+}
+
 /// The word is told for each probe, in their order.
 async fn ask(probes: Vec<(String, Probe)>, mut tell: impl FnMut(&str, &Word)) -> Outcome {
     let permits = Arc::new(Semaphore::new(AT_ONCE));
@@ -103,10 +117,7 @@ async fn ask(probes: Vec<(String, Probe)>, mut tell: impl FnMut(&str, &Word)) ->
         let permits = Arc::clone(&permits);
         running.spawn(async move {
             let _permit = permits.acquire().await;
-            let late = || {
-                Word::Away(format!("no answer within {PATIENCE:?}: check the address, the network and its firewalls"))
-            };
-            (index, tokio::time::timeout(PATIENCE, probe).await.unwrap_or_else(|_| late()))
+            (index, tokio::time::timeout(PATIENCE, probe).await.unwrap_or_else(|_| Word::Away(late())))
         });
     }
     let (mut answers, mut outcome) = (BTreeMap::new(), Outcome::Finished);
@@ -143,16 +154,15 @@ fn say(name: &str, width: usize, word: &Word) {
     anstream::println!("  {style}{label}{style:#}  {name:<width$}  {text}");
 }
 
-fn probes(loaded: &Loaded) -> Vec<(String, Probe)> {
-    let (word, store) = checkpoint(&loaded.checkpoint_file());
+fn probes(loaded: &Loaded, (word, store): (Word, Option<StoreName>)) -> Vec<(String, Probe)> {
     let mut probes: Vec<(String, Probe)> = vec![("checkpoint".into(), now(word))];
     probes.extend(identities(loaded));
-    probes.extend(parts(loaded, &store));
+    probes.extend(parts(loaded, store.as_ref()));
     probes
 }
 
 /// The parts of a pipeline, whose store has this name.
-fn parts(loaded: &Loaded, store: &str) -> Vec<(String, Probe)> {
+fn parts(loaded: &Loaded, store: Option<&StoreName>) -> Vec<(String, Probe)> {
     let mut probes: Vec<(String, Probe)> = Vec::new();
     let pipeline = &loaded.pipeline;
     for (name, source) in &pipeline.sources {
@@ -163,20 +173,17 @@ fn parts(loaded: &Loaded, store: &str) -> Vec<(String, Probe)> {
     }
     #[cfg(feature = "aws")]
     if let Some(ec2) = pipeline.enrich.ec2.clone() {
-        probes.push((
-            EC2.into(),
-            later(async move { crate::enrich::ec2::probe(&ec2, PATIENCE - SPARE).await }),
-        ));
+        probes.push((EC2.into(), later(async move { crate::enrich::ec2::probe(&ec2, PATIENCE - SPARE).await })));
     }
     for (name, sink) in &pipeline.sinks {
-        probes.push((format!("sink {name}"), of_sink(context(loaded, name, store), sink)));
+        probes.push((format!("sink {name}"), of_sink(context(loaded, name, of(store, name)), sink)));
     }
     let letters =
         match pipeline.dead_letters.as_ref().and_then(|letters| Some((letters.s3.clone()?, letters.aws.clone()))) {
             // The name that it has in a run, which its marker has too.
             Some((s3, aws)) => {
                 let sink = Sink { s3: Some(s3), aws, ..Sink::default() };
-                of_sink(context(loaded, "dead-letters", store), &sink)
+                of_sink(context(loaded, "dead-letters", of(store, DEAD_LETTERS)), &sink)
             }
             None => now(file(&loaded.dead_letters_file())),
         };
@@ -184,12 +191,17 @@ fn parts(loaded: &Loaded, store: &str) -> Vec<(String, Probe)> {
     probes
 }
 
-fn context(loaded: &Loaded, name: &str, store: &str) -> Context {
+/// The store's name to a sink: empty where it is not to be had.
+fn of(store: Option<&StoreName>, sink: &str) -> Arc<str> {
+    store.map(|store| store.of(sink)).unwrap_or_default()
+}
+
+fn context(loaded: &Loaded, name: &str, store: Arc<str>) -> Context {
     Context {
         pipeline: loaded.name.as_str().into(),
         name: name.into(),
         folder: loaded.directory.clone(),
-        store: store.into(),
+        store,
         rejects: Arc::new(MemoryRejects::default()),
     }
 }
@@ -262,20 +274,24 @@ fn inventory(loaded: &Loaded) -> Probe {
     })
 }
 
-/// The checkpoint, and the name of its store: empty where it is not to be had.
-fn checkpoint(path: &Path) -> (Word, String) {
-    let shown = path.display();
-    match RedbStore::peek(path) {
-        Ok(Peek::Id(id)) => (Word::Ok(format!("{shown} goes on where it stopped")), id),
-        Ok(Peek::InUse) => {
-            (Word::Note(format!("{shown} is in use: another process runs this pipeline")), String::new())
+/// The checkpoint, and the name of its store where it is to be had.
+async fn checkpoint(loaded: &Loaded) -> (Word, Option<StoreName>) {
+    let shown = Location::of(loaded, false);
+    let none = || Some(StoreName { id: NO_STORE.into(), ..StoreName::default() });
+    match shown.presence().await {
+        Ok(Presence::Free(name)) => (Word::Ok(format!("{shown} goes on where it stopped")), Some(name)),
+        Ok(Presence::Held { name, holder: None }) => {
+            (Word::Note(format!("{shown} is in use: another process runs this pipeline")), name)
         }
-        Ok(Peek::Unclosed) => (Word::Ok(format!("{shown} was not closed; the next start repairs it")), String::new()),
-        Ok(Peek::Absent) => match folder_of(path) {
-            Ok(()) => (Word::Ok(format!("{shown} is made at the first start")), NO_STORE.into()),
-            Err(reason) => (Word::Fail(reason), NO_STORE.into()),
+        Ok(Presence::Held { name, holder: Some(holder) }) => {
+            (Word::Note(format!("{shown} is held by {holder}: it runs this pipeline, or was killed")), name)
+        }
+        Ok(Presence::Unclosed) => (Word::Ok(format!("{shown} was not closed; the next start repairs it")), None),
+        Ok(Presence::Absent) => match &shown {
+            Location::File(path) if let Err(reason) = folder_of(path) => (Word::Fail(reason), none()),
+            _ => (Word::Ok(format!("{shown} is made at the first start")), none()),
         },
-        Err(error) => (Word::Fail(error.to_string()), String::new()),
+        Err(reason) => (Word::Fail(reason), None),
     }
 }
 
@@ -380,6 +396,9 @@ fn users_of_aws(loaded: &Loaded) -> Vec<(String, Option<&Aws>, Option<String>)> 
     }
     if let Some(letters) = pipeline.dead_letters.as_ref().filter(|letters| letters.s3.is_some()) {
         users.push(("dead letters".into(), letters.aws.as_ref(), None));
+    }
+    if pipeline.checkpoint.dynamodb.is_some() {
+        users.push(("checkpoint".into(), pipeline.checkpoint.aws.as_ref(), None));
     }
     users
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 
+use super::age::{now, short};
 use super::check::load_and_say;
 use super::{Outcome, print_all};
 use crate::config::Loaded;
@@ -183,21 +184,4 @@ fn table(status: &Status, ec2: &Ec2, now: Millis) -> String {
         let _ = writeln!(text, "\norganizational units may be missing or old:\n  {failure}");
     }
     text
-}
-
-/// `45s`, `12m`, `3h`, `2d`.
-fn short(age: Duration) -> String {
-    let seconds = age.as_secs();
-    match seconds {
-        0..=119 => format!("{seconds}s"),
-        120..=7199 => format!("{}m", seconds / 60),
-        7200..=172_799 => format!("{}h", seconds / 3600),
-        _ => format!("{}d", seconds / 86_400),
-    }
-}
-
-#[expect(clippy::disallowed_methods, reason = "an age is shown to a person; nothing is decided by it")]
-fn now() -> Millis {
-    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-    Millis(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
 }

@@ -2,8 +2,10 @@
 //!
 //! Exit codes: 0 finished, 1 failed (or something could not be read), 2 wrong usage or configuration.
 
+mod age;
 mod changes;
 mod check;
+mod checkpoint;
 mod connect;
 mod decode;
 mod interrupt;
@@ -55,6 +57,7 @@ enum Command {
     Replay(run::ReplayArgs),
     Decode(decode::DecodeArgs),
     Check(check::CheckArgs),
+    Checkpoint(checkpoint::CheckpointArgs),
     #[cfg(feature = "aws")]
     Inventory(inventory::InventoryArgs),
     Simulate(simulate::SimulateArgs),
@@ -122,6 +125,7 @@ fn dispatch(command: Command) -> anyhow::Result<Outcome> {
         Command::Replay(arguments) => run::replay(&arguments),
         Command::Decode(arguments) => decode::run(&arguments),
         Command::Check(arguments) => check::run(&arguments),
+        Command::Checkpoint(arguments) => checkpoint::run(&arguments),
         #[cfg(feature = "aws")]
         Command::Inventory(arguments) => inventory::run(&arguments),
         Command::Simulate(arguments) => simulate::run(&arguments).map(|_| Outcome::Finished),

@@ -18,7 +18,7 @@ use super::connect;
 use super::interrupt::Asked;
 use super::status;
 use crate::backoff::Backoff;
-use crate::checkpoint::{CheckpointStore, StoreError};
+use crate::checkpoint::{CheckpointStore, StoreError, StoreName};
 use crate::config::{Loaded, count_line, load};
 use crate::pipeline::{self, Ended, Inputs, OpenStore, Parts, Report, Unassembled};
 use crate::telemetry::health::{self, Health};
@@ -85,13 +85,13 @@ impl<'a> Generations<'a> {
     }
 
     async fn run_from(mut self, store: OpenStore) -> anyhow::Result<Finished> {
-        let id = Arc::clone(&store.id);
+        let name = store.name.clone();
         let Some(parts) = self.assemble(&self.loaded, store).await else { return Ok(self.finished(None)) };
         let mut parts = parts.map_err(|failed| failed.error)?;
-        let checkpoint = self.inputs.checkpoint_file(&self.loaded);
-        tracing::info!(pipeline = self.loaded.name, checkpoint = %checkpoint.display(), "running");
+        let checkpoint = self.inputs.checkpoint(&self.loaded);
+        tracing::info!(pipeline = self.loaded.name, %checkpoint, "running");
         loop {
-            let (ended, new) = self.until_replaced(parts, &id).await?;
+            let (ended, new) = self.until_replaced(parts, &name).await?;
             self.report.add(ended.report);
             let Some(new) = new.filter(|_| !self.asked.shutdown.is_cancelled()) else {
                 let grace = self.loaded.pipeline.limits.shutdown_grace.0;
@@ -100,7 +100,7 @@ impl<'a> Generations<'a> {
             };
             self.health.forget_parts();
             let Some(store) = self.patiently(ended.store).await else { return Ok(self.finished(None)) };
-            let Some(opened) = self.take_over(new, OpenStore { store: store?, id: Arc::clone(&id) }).await? else {
+            let Some(opened) = self.take_over(new, OpenStore { store: store?, name: name.clone() }).await? else {
                 return Ok(self.finished(None));
             };
             parts = opened;
@@ -112,7 +112,7 @@ impl<'a> Generations<'a> {
     }
 
     /// Runs one pipeline to its end, or until another one may take over.
-    async fn until_replaced(&self, parts: Parts, store: &str) -> anyhow::Result<(Ended, Option<Loaded>)> {
+    async fn until_replaced(&self, parts: Parts, store: &StoreName) -> anyhow::Result<(Ended, Option<Loaded>)> {
         let stop = self.asked.shutdown.child_token();
         let mut run = pin!(pipeline::run_and_keep(parts, stop.clone()));
         tokio::select! {
@@ -127,7 +127,7 @@ impl<'a> Generations<'a> {
     }
 
     /// The next pipeline file that may take over.
-    async fn next_file(&self, store: &str) -> Loaded {
+    async fn next_file(&self, store: &StoreName) -> Loaded {
         loop {
             self.asked.reload.notified().await;
             if let Inputs::Files { .. } = self.inputs {
@@ -144,7 +144,7 @@ impl<'a> Generations<'a> {
     }
 
     /// Reads the pipeline file again, and reaches what it names.
-    async fn prepare(&self, store: &str) -> Result<Loaded, Refused> {
+    async fn prepare(&self, store: &StoreName) -> Result<Loaded, Refused> {
         let path = self.loaded.path.clone();
         tracing::info!(file = %path.display(), "SIGHUP: the pipeline file is read again");
         let read = tokio::task::spawn_blocking(move || load(&path, &|name| std::env::var(name).ok()));
@@ -201,7 +201,7 @@ impl<'a> Generations<'a> {
             let newer = async {
                 tokio::select! {
                     () = tokio::time::sleep(backoff.next()) => None,
-                    () = self.asked.reload.notified() => Some(self.prepare(&store.id).await),
+                    () = self.asked.reload.notified() => Some(self.prepare(&store.name).await),
                 }
             };
             match self.patiently(newer).await {

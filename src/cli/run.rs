@@ -128,14 +128,17 @@ fn progress_bar(inputs: &[PathBuf]) -> Option<ProgressBar> {
 
 fn drive(loaded: Loaded, inputs: &Inputs) -> anyhow::Result<Outcome> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("cannot start threads")?;
-    let outcome = runtime.block_on(drive_until_signal(loaded, inputs));
+    let outcome = runtime.block_on(drive_until_signal(loaded, inputs)).map(|Finished { loaded, report, store }| {
+        summary::say(&loaded, inputs, &report);
+        // Last of all: who waits for it may rely on everything else being free.
+        if let Some(mut store) = store {
+            runtime.block_on(store.close());
+        }
+        Outcome::Finished
+    });
     // A read that blocks must not keep a finished process.
     runtime.shutdown_background();
-    let Finished { loaded, report, store } = outcome?;
-    summary::say(&loaded, inputs, &report);
-    // Last of all: who waits for it may rely on everything else being free.
-    drop(store);
-    Ok(Outcome::Finished)
+    outcome
 }
 
 async fn drive_until_signal(loaded: Loaded, inputs: &Inputs) -> anyhow::Result<Finished> {

@@ -4,6 +4,7 @@ use std::fmt::Write;
 use std::path::Path;
 
 use super::place::{self, Place};
+use crate::checkpoint::Location;
 use crate::config::Loaded;
 use crate::config::types::FileSink;
 use crate::event::Kind;
@@ -19,7 +20,7 @@ pub(super) fn say(loaded: &Loaded, inputs: &Inputs, report: &Report) {
 fn table(loaded: &Loaded, inputs: &Inputs, report: &Report) -> String {
     let mut text = String::new();
     let bold = anstyle::Style::new().bold();
-    let checkpoint = inputs.checkpoint_file(loaded);
+    let checkpoint = inputs.checkpoint(loaded);
     // Writing to a String cannot fail.
     let _ = match (report.finished, report.totals.records) {
         (true, 0) => {
@@ -32,7 +33,7 @@ fn table(loaded: &Loaded, inputs: &Inputs, report: &Report) -> String {
         read(&mut text, report);
         sinks(&mut text, loaded, report);
     }
-    let _ = writeln!(text, "\n  remembered in  {}", checkpoint.display());
+    let _ = writeln!(text, "\n  remembered in  {checkpoint}");
     if report.finished {
         let letters_in_s3 = loaded.pipeline.dead_letters.as_ref().is_some_and(|letters| letters.s3.is_some());
         let advice = if letters_in_s3 || loaded.pipeline.sinks.values().any(|sink| sink.s3.is_some()) {
@@ -40,7 +41,14 @@ fn table(loaded: &Loaded, inputs: &Inputs, report: &Report) -> String {
         } else {
             "files that are there already keep their events and get them again"
         };
-        let _ = writeln!(text, "  to start over  rm {}   ({advice})", checkpoint.display());
+        let command = match &checkpoint {
+            Location::File(path) => format!("rm {}", path.display()),
+            Location::DynamoDb { .. } => {
+                let replay = if matches!(inputs, Inputs::Files { .. }) { " --replay" } else { "" };
+                format!("tunnelog checkpoint reset {}{replay}", loaded.path.display())
+            }
+        };
+        let _ = writeln!(text, "  to start over  {command}   ({advice})");
     }
     text
 }

@@ -1,4 +1,5 @@
-//! The AWS parts of a pipeline file: the source `kinesis`, the sinks `firehose` and `s3`, and how they reach AWS.
+//! The AWS parts of a pipeline file: the source `kinesis`, the sinks `firehose` and `s3`, the checkpoint in DynamoDB, and
+//! how they reach AWS.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -151,4 +152,25 @@ fn default_window() -> Duration {
 
 fn default_partitions() -> u32 {
     64
+}
+
+/// A table of Amazon DynamoDB that remembers, for machines whose disks do not last. Pipelines may share one: each holds
+/// what is its own by a lease.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct DynamoDb {
+    /// The table's name. Its partition key is `pk`, its sort key `sk`, both text.
+    #[schemars(length(min = 3, max = 255))]
+    pub table: String,
+    /// Make the table if there is none, billed by request.
+    #[serde(default)]
+    pub create: bool,
+    /// A process that was not heard of for this long has lost the pipeline to the next one, 10s to 10m. A process that
+    /// ends in order gives it back at once.
+    #[serde(default = "default_lease")]
+    pub lease: Duration,
+}
+
+fn default_lease() -> Duration {
+    Duration::from_secs(60)
 }

@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-pub use super::aws_types::{Aws, Consumer, FirehoseSink, Kinesis, Pack, S3Sink, Start};
+pub use super::aws_types::{Aws, Consumer, DynamoDb, FirehoseSink, Kinesis, Pack, S3Sink, Start};
 pub use super::inventory_types::{Accounts, AccountsOf, Ec2};
 pub use super::kafka_types::{KafkaCompression, KafkaKey, KafkaSink, Mechanism, Sasl, Tls};
 use super::units::{Duration, Size};
@@ -369,19 +369,23 @@ pub struct DeadLetters {
     pub file: Option<FileSink>,
 }
 
-/// Where the pipeline remembers what is delivered.
+/// Where the pipeline remembers what is delivered: at most one of `file`, `dynamodb`.
 #[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Checkpoint {
     /// An embedded database; one process at a time. Default: `state/<name>.redb`.
     pub file: Option<PathBuf>,
+    /// A table of Amazon DynamoDB.
+    pub dynamodb: Option<DynamoDb>,
+    /// How `dynamodb` reaches AWS. Default: the environment's Region and credentials.
+    pub aws: Option<Aws>,
     /// How often positions are committed. A crash repeats at most what was delivered since.
     pub interval: Duration,
 }
 
 impl Default for Checkpoint {
     fn default() -> Self {
-        Checkpoint { file: None, interval: Duration::from_secs(1) }
+        Checkpoint { file: None, dynamodb: None, aws: None, interval: Duration::from_secs(1) }
     }
 }
 

@@ -222,7 +222,8 @@ impl Dispatcher {
         if is_known || !self.remembered.iter().any(|(key, state)| unread(key, state)) {
             return;
         }
-        let is_new = |sink: &SinkOptions| !self.remembered.keys().any(|key| key.shard == *parent && key.sink == sink.name);
+        let is_new =
+            |sink: &SinkOptions| !self.remembered.keys().any(|key| key.shard == *parent && key.sink == sink.name);
         let new: Vec<bool> = self.options.sinks.iter().map(is_new).collect();
         self.shard_opened(parent.clone(), Vec::new(), start);
         let Some(index) = self.by_id.get(parent).copied() else { return };
@@ -273,7 +274,7 @@ impl Dispatcher {
             Some(LaneState { at: At::ShardEnd, .. }) => Phase::Done,
             Some(_) => Phase::Waiting,
         };
-        let seal = committed.as_ref().and_then(|state| state.seal.clone());
+        let seal = committed.as_ref().and_then(|state| state.seal.clone()).filter(|_| !mutant!(ForgetFoundSeal));
         self.live_lanes += usize::from(phase != Phase::Done);
         self.dirty.insert(self.lanes.len());
         self.lanes.push(Lane {
@@ -388,8 +389,8 @@ impl Dispatcher {
             return;
         }
         state.awaiting = None;
-        // A barrier that went before this batch says nothing about it.
-        state.barrier_sent = false;
+        // A barrier or a flush that went before this batch says nothing about it.
+        (state.barrier_sent, state.flush_sent) = (false, false);
         state.full_since = None;
         let (shard, ending) = (state.shard, state.phase == Phase::Ending);
         if ending {
@@ -409,7 +410,11 @@ impl Dispatcher {
     /// A sink settled items. Void if they belong to an older epoch.
     pub fn settled(&mut self, settlement: &Settlement) {
         let index = settlement.lane.0 as usize;
-        let Some(lane) = self.lanes.get_mut(index).filter(|lane| lane.epoch == settlement.epoch) else { return };
+        let current = |lane: &&mut Lane| lane.epoch == settlement.epoch || mutant!(ForgetEpoch);
+        let Some(lane) = self.lanes.get_mut(index).filter(current) else { return };
+        if mutant!(SkipResolve) && settlement.batch.0 % 7 == 3 {
+            return;
+        }
         lane.frontier.settle(settlement);
         self.dirty.insert(index);
         lane.barrier_sent = false;
@@ -444,6 +449,9 @@ impl Dispatcher {
         } else {
             state.next_seal = Some(seal);
             state.turn_seal();
+        }
+        if mutant!(PublishBeforeSeal) {
+            self.tell(lane.0 as usize, Tell::SealCommitted);
         }
         self.commit();
     }

@@ -111,10 +111,24 @@ impl Frontier {
 
     /// Settles items. A settlement for a batch that is not open is ignored: it was settled already.
     pub fn settle(&mut self, settlement: &Settlement) {
-        let index = self.entries.partition_point(|entry| entry.batch < settlement.batch);
-        let Some(entry) = self.entries.get_mut(index).filter(|entry| entry.batch == settlement.batch) else { return };
+        let mut index = self.entries.partition_point(|entry| entry.batch < settlement.batch);
+        if mutant!(ForgetEpoch) && self.entries.get(index).is_none_or(|entry| entry.batch != settlement.batch) {
+            // As if batches were numbered within an epoch: an older one is taken for the first of this one.
+            index = self.entries.iter().position(|entry| matches!(entry.stretch, Stretch::Open(_))).unwrap_or(index);
+        }
+        let Some(entry) =
+            self.entries.get_mut(index).filter(|entry| entry.batch == settlement.batch || mutant!(ForgetEpoch))
+        else {
+            return;
+        };
         let Stretch::Open(open) = &mut entry.stretch else { return };
         open.settle(settlement);
+        if mutant!(PartIsWhole) {
+            open.open = 0;
+        }
+        if mutant!(ForgetEpoch) {
+            open.open = 0;
+        }
         if open.open == 0 {
             entry.stretch = open.as_run();
             self.merge_with_previous(index + 1);

@@ -154,6 +154,9 @@ impl Lane {
     pub(super) fn state(&self) -> LaneState {
         match &self.seal {
             Some(standing) => LaneState { at: standing.at, seal: Some(standing.seal.clone()) },
+            None if mutant!(AdvanceEarly) && self.read_to.is_some() => {
+                LaneState { at: self.read_to.map_or(self.base, At::After), seal: None }
+            }
             None => LaneState { at: self.resolved(), seal: None },
         }
     }

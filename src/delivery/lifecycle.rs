@@ -31,7 +31,7 @@ impl Dispatcher {
         let sink = self.lanes[lane].sink.0 as usize;
         self.shards[self.lanes[lane].shard].parents.iter().all(|parent| {
             let parent = self.shards[*parent].lanes[sink];
-            self.lanes[parent.0 as usize].phase == Phase::Done
+            self.lanes[parent.0 as usize].phase == Phase::Done || mutant!(ChildEarly)
         })
     }
 
@@ -147,7 +147,8 @@ impl Dispatcher {
     pub(super) fn finish_if_resolved(&mut self, lane: usize) {
         let state = &mut self.lanes[lane];
         let sealed = state.seal.is_some() || state.next_seal.is_some();
-        if state.phase != Phase::Ending || !state.frontier.is_clear() || sealed {
+        let unsettled = !state.frontier.is_clear() && !mutant!(EndUnsettled);
+        if state.phase != Phase::Ending || unsettled || sealed {
             return;
         }
         state.phase = Phase::Done;
@@ -195,6 +196,9 @@ impl Dispatcher {
         }
         state.next_seal = None;
         state.base = state.state().at;
+        if mutant!(RewindLate) {
+            state.base = state.frontier.first_open().map_or(state.base, super::At::After);
+        }
         state.published = None;
         self.void(lane);
         let state = &mut self.lanes[lane];
@@ -204,7 +208,9 @@ impl Dispatcher {
         if let Some(standing) = &mut state.seal {
             standing.published = false;
         }
-        self.tell(lane, Tell::Discard);
+        if !mutant!(KeepDiscarded) {
+            self.tell(lane, Tell::Discard);
+        }
         true
     }
 

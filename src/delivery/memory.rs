@@ -59,6 +59,10 @@ impl Dispatcher {
         {
             standing.told = true;
             self.tell(index, Tell::SealCommitted);
+            if mutant!(SealForgotten) {
+                self.lanes[index].seal = None;
+                self.dirty.insert(index);
+            }
         }
         if self.lanes[index].phase == Phase::New {
             self.lanes[index].phase = Phase::Waiting;

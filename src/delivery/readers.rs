@@ -61,7 +61,10 @@ impl Reader {
     }
 
     fn can_be_joined(&self, at: StartAt) -> bool {
-        !self.apart && self.in_flight.is_none() && !self.mid_record && self.at == at
+        !self.apart
+            && self.in_flight.is_none()
+            && (!self.mid_record || mutant!(JoinMidRecord))
+            && (self.at == at || mutant!(JoinAnywhere))
     }
 }
 

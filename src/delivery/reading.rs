@@ -59,6 +59,8 @@ impl Dispatcher {
             let state = &mut self.lanes[lane];
             let full = matches!(state.phase, Phase::Reading(_))
                 && state.awaiting.is_none()
+                // A record that has begun is read to its end: before that there may be nothing to settle.
+                && !state.mid_record
                 && (state.is_full(self.options.open_records) || (state.trying && !state.frontier.is_clear()));
             if full && !std::mem::replace(&mut state.flush_sent, true) {
                 self.tell(lane, Tell::Flush);

@@ -2,13 +2,14 @@
 
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
 use super::{Background, NamedSink, NamedSource, Parts};
-use crate::checkpoint::{CheckpointStore, OpenError, RedbStore};
+use crate::checkpoint::{CheckpointStore, Location, ManagedStore, OpenError, Patience, RedbStore, StoreName};
 use crate::config::Loaded;
 use crate::config::types::{self, FormatName, Identity};
 use crate::core::{Core, SinkPlan};
@@ -20,11 +21,11 @@ use crate::enrich::file::FileInventory;
 use crate::enrich::overlay::Overlay;
 use crate::enrich::{Answers, Inventory, Snapshot, join};
 use crate::route::Filter;
+#[cfg(any(feature = "aws", feature = "kafka"))]
+use crate::sink::ConnectError;
 #[cfg(feature = "aws")]
 use crate::sink::rejects::S3Rejects;
 use crate::sink::rejects::{FileRejects, SharedRejects};
-#[cfg(any(feature = "aws", feature = "kafka"))]
-use crate::sink::ConnectError;
 use crate::sink::{Context, Sink, console, file};
 use crate::source::replay::{OnRead, ReplaySource};
 use crate::source::simulate::{Fleet, SimulateSource};
@@ -60,12 +61,8 @@ pub enum Inputs {
 
 impl Inputs {
     /// The checkpoint: a replay has one of its own and never touches the live one.
-    pub fn checkpoint_file(&self, loaded: &Loaded) -> PathBuf {
-        let live = loaded.checkpoint_file();
-        match self {
-            Inputs::Configured => live,
-            Inputs::Files { .. } => live.with_extension("replay.redb"),
-        }
+    pub fn checkpoint(&self, loaded: &Loaded) -> Location {
+        Location::of(loaded, matches!(self, Inputs::Files { .. }))
     }
 }
 
@@ -74,7 +71,7 @@ pub struct OpenStore {
     /// The store.
     pub store: Box<dyn CheckpointStore>,
     /// Its name, which destinations may be marked with.
-    pub id: Arc<str>,
+    pub name: StoreName,
 }
 
 /// A pipeline that cannot start. The store is as it was.
@@ -88,19 +85,31 @@ pub struct Unassembled {
 /// What another process may take beyond its `shutdown_grace` to let go of the checkpoint.
 const HANDING_OVER: Duration = Duration::from_secs(5);
 
+/// The pause after a try to keep the store has failed.
+const KEEP_PAUSE: Duration = Duration::from_secs(2);
+
 /// The pause between two looks at whether it has.
 const LOOK: Duration = Duration::from_millis(50);
 
 /// Opens the checkpoint, which says whether another process runs. That one may be about to stop (a rolling restart),
 /// so it gets the time that it has for it before it is an error.
 pub async fn open_store(loaded: &Loaded, inputs: &Inputs) -> Result<OpenStore, AssembleError> {
-    let path = inputs.checkpoint_file(loaded);
-    let patience = loaded.pipeline.limits.shutdown_grace.0 + HANDING_OVER;
+    let location = inputs.checkpoint(loaded);
+    if let Location::File(path) = &location {
+        let patience = loaded.pipeline.limits.shutdown_grace.0 + HANDING_OVER;
+        let store = wait_for_file(path, patience).await?;
+        return Ok(OpenStore { name: store.name().clone(), store: Box::new(store) });
+    }
+    let store = location.open(Patience::Wait).await.map_err(AssembleError)?;
+    Ok(OpenStore { name: store.name().clone(), store })
+}
+
+async fn wait_for_file(path: &Path, patience: Duration) -> Result<RedbStore, AssembleError> {
     let start = Instant::now();
     let mut said = false;
     loop {
-        match RedbStore::open(&path) {
-            Ok(store) => return Ok(OpenStore { id: store.id().into(), store: Box::new(store) }),
+        match RedbStore::open(path) {
+            Ok(store) => return Ok(store),
             Err(OpenError::InUse { .. }) if start.elapsed() < patience => {}
             Err(error) => return Err(fail(error)),
         }
@@ -119,9 +128,24 @@ pub async fn assemble(
     health: Health,
     store: OpenStore,
 ) -> Result<Parts, Box<Unassembled>> {
-    match open(loaded, inputs, &store.id).await {
-        Ok(open) => Ok(open.with(loaded, health, store.store)),
-        Err(error) => Err(Box::new(Unassembled { error, store })),
+    let OpenStore { mut store, name } = store;
+    let opened = {
+        let mut opening = pin!(open(loaded, inputs, &name));
+        loop {
+            tokio::select! {
+                biased;
+                opened = &mut opening => break opened,
+                // Whoever has lost the store finds out when it is next used.
+                kept = store.keep() => if let Err(reason) = kept {
+                    tracing::warn!(%reason, "the checkpoint does not answer while the pipeline is opened");
+                    tokio::time::sleep(KEEP_PAUSE).await;
+                },
+            }
+        }
+    };
+    match opened {
+        Ok(open) => Ok(open.with(loaded, health, store)),
+        Err(error) => Err(Box::new(Unassembled { error, store: OpenStore { store, name } })),
     }
 }
 
@@ -134,7 +158,7 @@ struct Open {
     background: Option<Background>,
 }
 
-async fn open(loaded: &Loaded, inputs: &Inputs, store: &Arc<str>) -> Result<Open, AssembleError> {
+async fn open(loaded: &Loaded, inputs: &Inputs, store: &StoreName) -> Result<Open, AssembleError> {
     let (snapshot, background) = inventory(loaded).await?;
     let rejects = rejects(loaded).await?;
     let (plans, sinks) = sinks(loaded, inputs, store, &rejects).await?;
@@ -220,7 +244,7 @@ async fn rejects(loaded: &Loaded) -> Result<SharedRejects, AssembleError> {
 async fn sinks(
     loaded: &Loaded,
     inputs: &Inputs,
-    store: &Arc<str>,
+    store: &StoreName,
     rejects: &SharedRejects,
 ) -> Result<(Vec<SinkPlan>, Vec<NamedSink>), AssembleError> {
     let mut plans = Vec::new();
@@ -232,7 +256,7 @@ async fn sinks(
         let format = Format::resolve(config.format.as_ref(), default, colour);
         let schema = format.schema();
         plans.push(SinkPlan { format, filter: Filter::compile(config.only.as_ref(), config.except.as_ref()) });
-        let context = context(loaded, inputs, name, store, rejects);
+        let context = context(loaded, inputs, name, store.of(name), rejects);
         let sink = sink(context, config, schema).await;
         let sink = sink.map_err(|error| AssembleError(format!("sink `{name}`: {error}")))?;
         // A person who pages through a console would find repeats there.
@@ -249,7 +273,7 @@ async fn sinks(
 
 /// What a part knows of its pipeline. A replay has a checkpoint of its own, so to a sink that marks its destination
 /// with the checkpoint it is another pipeline.
-fn context(loaded: &Loaded, inputs: &Inputs, name: &str, store: &Arc<str>, rejects: &SharedRejects) -> Context {
+fn context(loaded: &Loaded, inputs: &Inputs, name: &str, store: Arc<str>, rejects: &SharedRejects) -> Context {
     let pipeline = match inputs {
         Inputs::Configured => loaded.name.clone(),
         Inputs::Files { .. } => format!("{}.replay", loaded.name),
@@ -258,7 +282,7 @@ fn context(loaded: &Loaded, inputs: &Inputs, name: &str, store: &Arc<str>, rejec
         pipeline: pipeline.into(),
         name: name.into(),
         folder: loaded.directory.clone(),
-        store: Arc::clone(store),
+        store,
         rejects: Arc::clone(rejects),
     }
 }
@@ -319,14 +343,14 @@ async fn connect(
 async fn dead_letters(
     loaded: &Loaded,
     inputs: &Inputs,
-    store: &Arc<str>,
+    store: &StoreName,
     rejects: &SharedRejects,
 ) -> Result<Box<dyn Sink>, String> {
     #[cfg(feature = "aws")]
     if let Some(letters) = &loaded.pipeline.dead_letters
         && let Some(s3) = &letters.s3
     {
-        let context = context(loaded, inputs, "dead-letters", store, rejects);
+        let context = context(loaded, inputs, "dead-letters", store.of(DEAD_LETTERS), rejects);
         let config = types::Sink { s3: Some(s3.clone()), aws: letters.aws.clone(), ..types::Sink::default() };
         return sink(context, &config, None).await;
     }

@@ -16,7 +16,7 @@ mod sink;
 mod tally;
 mod tasks;
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -56,14 +56,32 @@ enum Happened {
     Shard(ShardEvent, Arc<str>),
     SourceDone,
     Read(ReadResult),
-    Admitted { lane: LaneId, batch: BatchId },
+    Admitted {
+        lane: LaneId,
+        batch: BatchId,
+    },
     Settled(Settlement),
-    SealWanted { lane: LaneId, epoch: Epoch, seal: Seal },
-    Published { lane: LaneId, epoch: Epoch },
-    SinkDown { sink: SinkId, reason: String },
+    SealWanted {
+        lane: LaneId,
+        epoch: Epoch,
+        seal: Seal,
+    },
+    Published {
+        lane: LaneId,
+        epoch: Epoch,
+    },
+    SinkDown {
+        sink: SinkId,
+        reason: String,
+    },
     SinkUp(SinkId),
-    SinkFailed { sink: SinkId, reason: String },
+    SinkFailed {
+        sink: SinkId,
+        reason: String,
+    },
     Committed,
+    /// It answers, with nothing to commit.
+    StoreUp,
     StoreDown(String),
     Failed(String),
 }
@@ -72,8 +90,10 @@ enum Happened {
 pub async fn run(parts: Parts, shutdown: CancellationToken) -> Result<Report, RunError> {
     let grace = parts.shutdown_grace;
     let ended = run_and_keep(parts, shutdown).await?;
-    if tokio::time::timeout(grace, ended.store).await.is_err() {
-        tracing::warn!("the last commit did not end in time; what is not remembered is read again");
+    match tokio::time::timeout(grace, ended.store).await {
+        Ok(Ok(mut store)) => store.close().await,
+        Ok(Err(error)) => return Err(store_ended(Some(error))),
+        Err(_) => tracing::warn!("the last commit did not end in time; what is not remembered is read again"),
     }
     Ok(ended.report)
 }
@@ -91,7 +111,7 @@ struct Engine {
     inbox: mpsc::Receiver<Happened>,
     events: mpsc::Sender<Happened>,
     tasks: JoinSet<Result<(), String>>,
-    readers: HashMap<ReaderId, mpsc::UnboundedSender<Grant>>,
+    readers: BTreeMap<ReaderId, mpsc::UnboundedSender<Grant>>,
     sinks: Vec<mpsc::UnboundedSender<ToSink>>,
     store: mpsc::Sender<Vec<(LaneKey, LaneState)>>,
     /// Never aborted: a commit that was cut off would leave in the dark what is remembered.
@@ -168,7 +188,7 @@ impl Engine {
             inbox,
             events,
             tasks,
-            readers: HashMap::new(),
+            readers: BTreeMap::new(),
             sinks,
             store,
             store_task,
@@ -200,24 +220,27 @@ impl Engine {
         let mut deadline = None;
         loop {
             tokio::select! {
-                Some(happened) = self.inbox.recv() => self.happened(happened)?,
-                () = abandonments.notified() => {
-                    for (lane, epoch) in abandonments.take() {
-                        self.dispatcher.abandoned(lane, epoch);
-                    }
+                // In order, so that a run can be repeated. What comes seldom stands before what may never pause: the
+                // inbox comes last and starves nobody, and all others together leave it nearly every turn.
+                biased;
+                () = until(deadline) => return Ok(false),
+                () = shutdown.cancelled(), if deadline.is_none() => {
+                    self.dispatcher.drain();
+                    deadline = Some(Instant::now() + self.grace);
                 }
                 _ = tick.tick() => self.dispatcher.tick(started.elapsed()),
                 _ = checkpoint.tick() => {
                     self.dispatcher.checkpoint();
                     self.show();
                 }
-                () = shutdown.cancelled(), if deadline.is_none() => {
-                    self.dispatcher.drain();
-                    deadline = Some(Instant::now() + self.grace);
+                () = abandonments.notified() => {
+                    for (lane, epoch) in abandonments.take() {
+                        self.dispatcher.abandoned(lane, epoch);
+                    }
                 }
-                () = until(deadline) => return Ok(false),
                 Some(ended) = self.tasks.join_next() => task_ended(ended)?,
                 ended = &mut self.store_task => return Err(store_ended(ended.err())),
+                Some(happened) = self.inbox.recv() => self.happened(happened)?,
             }
             self.execute();
             if self.dispatcher.is_finished() {
@@ -252,6 +275,7 @@ impl Engine {
                 self.last_commit = Instant::now();
                 self.dispatcher.committed();
             }
+            Happened::StoreUp => self.health.set("checkpoint", None),
             Happened::StoreDown(reason) => {
                 tracing::error!(reason, "the checkpoint cannot be written; nothing is acknowledged until it can");
                 self.health.set("checkpoint", Some(&reason));

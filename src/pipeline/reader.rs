@@ -17,6 +17,14 @@ use crate::source::{Feed, Position, Reader, Record, Reopen, ShardId, SourceError
 /// A piece is handed over when this much is encoded: work crosses tasks in pieces worth the crossing.
 const PIECE_BYTES: usize = 512 * 1024;
 
+fn piece_bytes() -> usize {
+    #[cfg(test)]
+    if let Some(bytes) = crate::hooks::piece_bytes() {
+        return bytes;
+    }
+    PIECE_BYTES
+}
+
 /// Leave to make one piece.
 #[derive(Debug)]
 pub(super) struct Grant {
@@ -65,18 +73,21 @@ impl ReaderTask {
     async fn read(&self, grants: &mut UnboundedReceiver<Grant>, events: &Sender<Happened>) -> Result<(), Stop> {
         let Some(mut grant) = grants.recv().await else { return Ok(()) };
         let mut reader = tokio::select! {
-            opened = self.open() => opened?,
+            // In order, so that a run can be repeated; the end comes first and comes once.
+            biased;
             // One grant at a time: what comes now can only be the end.
             _ = grants.recv() => return Err(Stop::Closed),
+            opened = self.open() => opened?,
         };
         let mut buffer = Buffer::default();
         let mut scratch = Scratch::default();
         loop {
             if buffer.records.is_empty() && !buffer.ended {
                 tokio::select! {
-                    fetched = self.fetch(reader.as_mut(), &mut buffer) => fetched?,
                     // As above.
+                    biased;
                     _ = grants.recv() => return Err(Stop::Closed),
+                    fetched = self.fetch(reader.as_mut(), &mut buffer) => fetched?,
                 }
             }
             let result = self.piece(&grant, &mut buffer, &mut scratch);
@@ -144,7 +155,7 @@ impl ReaderTask {
                 end = PieceEnd::Limit;
                 break;
             }
-            if out.bytes() >= PIECE_BYTES {
+            if out.bytes() >= piece_bytes() {
                 break;
             }
             match self.core.process(from, record, buffer.resume, &snapshot, scratch, &mut out) {

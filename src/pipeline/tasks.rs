@@ -1,6 +1,7 @@
 //! The tasks around the dispatcher that are neither readers nor sinks: sources, the store, what runs beside.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::mpsc;
 use tokio::time::Instant;
@@ -44,6 +45,9 @@ pub(super) async fn announce(
     let mut backoff = Backoff::new(0);
     loop {
         let happened = tokio::select! {
+            // In order, so that a run can be repeated; the end comes first and comes once.
+            biased;
+            () = events.closed() => return Ok(()),
             announced = source.next() => match announced {
                 Ok(Some(event)) => {
                     backoff = Backoff::new(0);
@@ -54,13 +58,13 @@ pub(super) async fn announce(
                 Err(SourceError::Retry(reason)) => {
                     tally.cannot_list(&reason);
                     tokio::select! {
-                        () = tokio::time::sleep(backoff.next()) => continue,
+                        biased;
                         () = events.closed() => return Ok(()),
+                        () = tokio::time::sleep(backoff.next()) => continue,
                     }
                 }
                 Err(SourceError::Fatal(reason)) => Happened::Failed(format!("source `{name}`: {reason}")),
             },
-            () = events.closed() => return Ok(()),
         };
         let last = matches!(happened, Happened::SourceDone | Happened::Failed(_));
         if events.send(happened).await.is_err() || last {
@@ -69,14 +73,29 @@ pub(super) async fn announce(
     }
 }
 
-/// The store's task: commits one set of states after the other, each until it is remembered; then gives the store back.
+/// The store's task: commits one set of states after the other, each until it is remembered, and keeps the right to
+/// write meanwhile; then gives the store back.
 pub(super) async fn commit_all(
     mut store: Box<dyn CheckpointStore>,
     mut commits: mpsc::Receiver<Vec<(LaneKey, LaneState)>>,
     events: mpsc::Sender<Happened>,
 ) -> Box<dyn CheckpointStore> {
     let seconds = CoreMetrics::new().checkpoint_commit_seconds;
-    while let Some(states) = commits.recv().await {
+    let mut kept = Backoff::new(2);
+    loop {
+        let states = tokio::select! {
+            biased;
+            states = commits.recv() => states,
+            outcome = store.keep() => {
+                if !tell_kept(outcome, &mut kept, &events).await {
+                    // The run is about to end, and says why.
+                    while commits.recv().await.is_some() {}
+                    return store;
+                }
+                continue;
+            }
+        };
+        let Some(states) = states else { break };
         let mut backoff = Backoff::new(1);
         let began = Instant::now();
         loop {
@@ -100,4 +119,27 @@ pub(super) async fn commit_all(
         seconds.record(began.elapsed().as_secs_f64());
     }
     store
+}
+
+/// The longest pause between two tries to keep the right to write: commits wait for it too.
+const KEEP_PAUSE: Duration = Duration::from_secs(2);
+
+/// Says how keeping the right to write went; pauses if it failed. Whether to go on.
+async fn tell_kept(outcome: Result<(), StoreError>, backoff: &mut Backoff, events: &mpsc::Sender<Happened>) -> bool {
+    match outcome {
+        Ok(()) => {
+            *backoff = Backoff::new(2);
+            events.send(Happened::StoreUp).await.is_ok()
+        }
+        Err(StoreError::Retry(reason)) => {
+            let listens = events.send(Happened::StoreDown(reason)).await.is_ok();
+            tokio::time::sleep(backoff.next().min(KEEP_PAUSE)).await;
+            listens
+        }
+        Err(StoreError::Fenced(reason)) => {
+            // Nobody listens when the run is about to end anyway.
+            let _ = events.send(Happened::Failed(reason)).await;
+            false
+        }
+    }
 }

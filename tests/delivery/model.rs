@@ -509,6 +509,7 @@ impl World {
                 Command::Tell { sink, lane, epoch, what } => self.hear((sink.0 as usize, lane), epoch, what),
                 Command::Commit(states) => {
                     assert!(self.committing.is_none(), "one commit at a time");
+                    self.check_order(&states);
                     self.committing = Some(states);
                 }
             }
@@ -558,8 +559,9 @@ impl World {
         if self.chance(50)
             && let Some(states) = self.committing.take()
         {
-            // The commit had reached the disk; the answer had not reached the process.
-            self.store.extend(states);
+            // A beginning of the commit had reached the store; the answer had not reached the process.
+            let beginning = self.below(states.len() + 1);
+            self.store.extend(states.into_iter().take(beginning));
         }
         self.count_parks();
         self.dispatcher = dispatcher(self.store.clone().into_iter().collect());
@@ -603,6 +605,24 @@ impl World {
             At::ShardEnd => self.items_of(shard, sink, None),
         };
         assert!(expected.is_subset(&self.delivered[sink]), "{key:?} is remembered at {:?} too early", state.at);
+    }
+
+    /// Invariant 3, in every beginning of a commit: no child's lane is remembered beyond its start before its parents'
+    /// are at their end.
+    fn check_order(&self, states: &[(LaneKey, LaneState)]) {
+        for (index, (key, state)) in states.iter().enumerate() {
+            let shard = self.shards.iter().find(|known| known.id == key.shard).unwrap();
+            if shard.gone {
+                // It ended unread: nothing of it can come before its parents'.
+                continue;
+            }
+            for parent in shard.parents.iter().map(|parent| &self.shards[*parent]).filter(|parent| !parent.gone) {
+                let parent = LaneKey { shard: parent.id.clone(), ..key.clone() };
+                let earlier = states[..index].iter().find(|(other, _)| *other == parent).map(|(_, state)| state);
+                let ended = earlier.or(self.store.get(&parent)).is_some_and(|state| state.at == At::ShardEnd);
+                assert!(ended || matches!(state.at, At::Start(_)), "{key:?} is remembered before its parent");
+            }
+        }
     }
 
     /// Invariant 3: some lane has resolved all parents to their end, since a reader was opened.

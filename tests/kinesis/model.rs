@@ -71,6 +71,8 @@ pub(crate) struct State {
     pub(crate) always: BTreeMap<String, &'static str>,
     pub(crate) fates: VecDeque<Fate>,
     pub(crate) latency: Duration,
+    /// Answers to calls that ask for more records than this take minutes.
+    pub(crate) slow_beyond: Option<u64>,
     /// Calls under way, and the most there ever were, by operation.
     under_way: BTreeMap<String, (usize, usize)>,
     /// Events handed to subscriptions.
@@ -181,7 +183,8 @@ impl Model {
             state.calls.push(Call { operation: operation.into(), body: body.clone(), at: Instant::now() });
             let counts = state.under_way.entry(operation.into()).or_default();
             *counts = (counts.0 + 1, counts.1.max(counts.0 + 1));
-            state.latency
+            let is_slow = state.slow_beyond.is_some_and(|most| body["Limit"].as_u64() > Some(most));
+            if is_slow { Duration::from_secs(300) } else { state.latency }
         };
         let _guard = UnderWay(self, operation);
         sleep(latency).await;

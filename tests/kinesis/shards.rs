@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
 use tunnelog::source::kinesis::KinesisSource;
-use tunnelog::source::{Feed, Reader, ShardEvent, ShardId, Source as _, StartAt};
+use tunnelog::source::{Feed, Reader, ShardEvent, ShardId, Source as _, SourceError, StartAt};
 
 use super::bench::{announced, config, read};
 use super::model::{Model, STREAM, name};
@@ -69,7 +69,7 @@ async fn a_thousand_shards_are_begun_a_few_at_a_time_and_idle_ones_are_asked_sel
     let rate = (model.calls("GetRecords").len() - before) * 10 / 20;
     assert!((150..=350).contains(&rate), "{rate} calls a second");
     // And what comes is seen within seconds.
-    (0..SHARDS / 10).for_each(|shard| model.put(shard, 1..2));
+    (0..SHARDS).for_each(|shard| model.put(shard, 1..2));
     let (_readers, found) = read_all(readers, Duration::from_secs(6)).await;
     assert_eq!(found, SHARDS / 10);
     drop(rest);
@@ -195,4 +195,24 @@ async fn a_reader_that_catches_up_does_not_slow_down_the_tip() {
     assert!(slowest <= Duration::from_secs(1), "a record waited for {slowest:?}");
     let share = 60.0 / start.elapsed().as_secs_f64();
     assert!(share >= 2.5, "the tip had {share} calls a second");
+}
+
+#[tokio::test(start_paused = true)]
+async fn answers_that_are_too_large_to_arrive_in_time_are_asked_for_in_smaller_ones() {
+    let model = Model::new(1);
+    model.put(0, 1..2_001);
+    model.state().slow_beyond = Some(300);
+    let (source, shards) = model.opened_as(&config(STREAM)).await;
+    let mut reader = source.reopen().open(&shards[0], StartAt::TrimHorizon).await.unwrap();
+    let (mut found, mut failures) = (0, 0);
+    while found < 2_000 {
+        match reader.next().await {
+            Ok(Feed::Records(records)) => found += records.len(),
+            Ok(other) => panic!("{other:?}"),
+            Err(SourceError::Retry(_)) => failures += 1,
+            Err(error) => panic!("{error}"),
+        }
+        assert!(failures < 100, "{found} records after {failures} failures");
+    }
+    assert!(failures > 0);
 }

@@ -8,7 +8,7 @@ use std::process::Stdio;
 use super::far::{self, Hose};
 use super::stack::{self, KafkaBroker};
 use super::support::program::{Running, tunnelog, wait_until};
-use super::world::{Place, Written, World, expected, file_sink, pipeline, place, places, stream_of};
+use super::world::{Place, World, Written, expected, file_sink, pipeline, place, places, stream_of};
 
 /// Starts the program with credentials of the S3, and none of this machine's own settings.
 fn start(world: &World) -> Running {

@@ -207,7 +207,8 @@ impl Destination for Lake {
     fn open(&self) -> Result<Box<dyn Sink>, String> {
         let aws = self.aws();
         let opened = s3::open(self.context(), &self.config, &aws);
-        tokio::task::block_in_place(|| tokio::runtime::Handle::current().block_on(opened)).map_err(|error| error.to_string())
+        tokio::task::block_in_place(|| tokio::runtime::Handle::current().block_on(opened))
+            .map_err(|error| error.to_string())
     }
 
     fn delivered(&self) -> Vec<String> {

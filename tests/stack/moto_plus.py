@@ -4,17 +4,24 @@
 1. DescribeVpnConnections has TunnelOptions (two outside addresses, inside CIDRs, log options) and VgwTelemetry.
 2. ModifyVpnTunnelOptions works.
 3. Events that CloudWatch Logs sends through a subscription filter have 56-digit text ids, as AWS's have.
+4. DynamoDB's writes are atomic: a transaction that fails undoes no write of somebody else beside it, and copies its
+   table once in place of once an item.
 
 A tunnel's state is steered by tags of the connection: sim:tunnel1=DOWN, sim:message1=IPSEC IS DOWN.
 
 usage: moto_plus.py -H 127.0.0.1 -p 5555
 """
 
+import copy
 import datetime
+import functools
 import hashlib
 import sys
+import threading
+import types
 
 from moto.core.responses import ActionResult
+from moto.dynamodb import models as dynamodb
 from moto.ec2.models import vpn_connections
 from moto.ec2.responses.vpn_connections import VPNConnections
 from moto.logs import models as logs
@@ -89,6 +96,46 @@ def event(self, *arguments, **named):
 
 
 logs.LogEvent.__init__ = event
+
+one_writer = threading.RLock()
+# What a transaction would put back, by table.
+kept = {}
+
+
+def atomic(write):
+    """A write that no other one meets."""
+
+    @functools.wraps(write)
+    def alone(*arguments, **named):
+        with one_writer:
+            return write(*arguments, **named)
+
+    return alone
+
+
+def transaction(self, transact_items, write=dynamodb.DynamoDBBackend.transact_write_items):
+    """A transaction that copies each table once."""
+    kept.clear()
+    try:
+        return write(self, transact_items)
+    finally:
+        kept.clear()
+
+
+def deepcopy(found):
+    """A copy; of a table one for all items of a transaction, which are all copied before any is written."""
+    if not isinstance(found, dynamodb.Table):
+        return copy.deepcopy(found)
+    with one_writer:
+        if id(found) not in kept:
+            kept[id(found)] = copy.deepcopy(found)
+        return kept[id(found)]
+
+
+dynamodb.copy = types.SimpleNamespace(deepcopy=deepcopy, copy=copy.copy)
+dynamodb.DynamoDBBackend.transact_write_items = atomic(transaction)
+for name in ["put_item", "update_item", "delete_item"]:
+    setattr(dynamodb.DynamoDBBackend, name, atomic(getattr(dynamodb.DynamoDBBackend, name)))
 
 if __name__ == "__main__":
     main(sys.argv[1:])

@@ -5,6 +5,7 @@
 //! problem is already reported at, above or below a path, nothing is added: it would be its consequence.
 
 mod aws;
+mod checkpoint;
 mod ec2;
 mod kafka;
 mod s3;
@@ -21,10 +22,6 @@ use super::units::{Duration, Size};
 
 /// Below this every slow answer would count as an outage.
 const SHORTEST_OUTAGE: Duration = Duration::from_secs(1);
-/// Shortest time between two commits: each is a sync of the disk.
-const SHORTEST_INTERVAL: Duration = Duration(std::time::Duration::from_millis(100));
-/// Longest time between two commits: half of what `/healthz` allows the engine to be silent.
-const LONGEST_INTERVAL: Duration = Duration::from_secs(30);
 /// A record may hold this much after decompression (FACTS: a subscription batch of 1 MiB).
 const SMALLEST_RECORD: Size = Size::mib(1);
 /// Offsets into encoded items have 32 bits: 256 MiB, each byte at most 6 in JSON (`\u0000`), stay below 4 GiB.
@@ -42,6 +39,7 @@ pub(crate) fn validate(loaded: &Loaded, tree: &Node, report: &mut Report<'_>) {
         check.sink(&Path::of(&["sinks", name]), sink);
     }
     check.dead_letters();
+    check.checkpoint();
     check.limits();
     check.status();
     check.files_differ();
@@ -221,14 +219,6 @@ impl Check<'_, '_, '_> {
 
     fn limits(&mut self) {
         let pipeline = &self.loaded.pipeline;
-        if pipeline.checkpoint.interval > LONGEST_INTERVAL {
-            let notes = ["at most 30s: `/healthz` and a shutdown depend on it"];
-            self.error(&Path::of(&["checkpoint", "interval"]), "commits would be too far apart", &notes);
-        }
-        if pipeline.checkpoint.interval < SHORTEST_INTERVAL {
-            let notes = [&*format!("at least {SHORTEST_INTERVAL}: each commit is a sync of the disk")];
-            self.error(&Path::of(&["checkpoint", "interval"]), "commits would follow without a pause", &notes);
-        }
         if pipeline.limits.outage_after < SHORTEST_OUTAGE {
             let notes = [&*format!("at least {SHORTEST_OUTAGE}: below it every slow answer would count as an outage")];
             self.error(&Path::of(&["limits", "outage_after"]), "sinks would be taken for down for nothing", &notes);

@@ -198,7 +198,9 @@ impl Check<'_, '_, '_> {
             files.push((path.clone(), self.loaded.dead_letters_file().path));
             files.push((path, self.loaded.rejected_file().path));
         }
-        files.push((Path::of(&["checkpoint", "file"]), self.loaded.checkpoint_file()));
+        if pipeline.checkpoint.dynamodb.is_none() {
+            files.push((Path::of(&["checkpoint", "file"]), self.loaded.checkpoint_file()));
+        }
         let files = files.into_iter().map(|(path, file)| (path, plain(&file))).collect();
         self.differ(files, Level::Error, "the same file as", &["give each a file of its own"]);
     }

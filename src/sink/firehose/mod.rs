@@ -43,7 +43,11 @@ use crate::config::types::{Aws, FirehoseSink, Pack};
 use crate::sink::Sink;
 
 /// Opens the sink: fails with what is wrong and what to do if its destination cannot be reached.
-pub async fn connect(context: Context, config: &FirehoseSink, aws: Option<&Aws>) -> Result<Box<dyn Sink>, ConnectError> {
+pub async fn connect(
+    context: Context,
+    config: &FirehoseSink,
+    aws: Option<&Aws>,
+) -> Result<Box<dyn Sink>, ConnectError> {
     open(context, config, &crate::aws::sdk_config(aws, None).await?).await
 }
 

@@ -27,8 +27,11 @@ use crate::backoff::Backoff;
 /// Calls under way at a time, over all lanes: their parts of 8 MiB are within the sink's memory.
 const CALLS: usize = 16;
 
-/// One try of a call: a part of 8 MiB at 70 KB/s.
-const TRY_TIMEOUT: Duration = Duration::from_secs(120);
+/// One try of a call that is answered at once, or not at all: a half-open connection.
+const TRY_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// One try of a call that carries a part, 8 MiB at 70 KB/s, or that puts many together.
+const LONG_TRY_TIMEOUT: Duration = Duration::from_secs(120);
 
 /// Metadata of an object that names its upload: what tells our own object from another's under the same key.
 const UPLOAD_MARK: &str = "tunnelog-upload";
@@ -79,6 +82,12 @@ pub(super) fn client(aws: &SdkConfig, tries: RetryConfig) -> Client {
         .timeout_config(TimeoutConfig::builder().operation_attempt_timeout(TRY_TIMEOUT).build())
         .build();
     Client::from_conf(config)
+}
+
+/// For calls that may take long.
+fn patient() -> aws_sdk_s3::config::Builder {
+    let timeouts = TimeoutConfig::builder().operation_attempt_timeout(LONG_TRY_TIMEOUT).build();
+    aws_sdk_s3::config::Builder::default().timeout_config(timeouts)
 }
 
 /// What messages call the bucket.
@@ -180,7 +189,7 @@ impl Bucket {
         let send = || {
             let call = self.client.upload_part().bucket(&self.name).key(&upload.key).upload_id(&upload.id);
             let call = call.part_number(number).checksum_algorithm(ChecksumAlgorithm::Crc32);
-            call.body(ByteStream::from(bytes.clone())).send()
+            call.body(ByteStream::from(bytes.clone())).customize().config_override(patient()).send()
         };
         let answer = self.call("s3:PutObject", &["NoSuchUpload"], stop, send).await?;
         let part = CompletedPart::builder().part_number(number).set_e_tag(answer.e_tag);
@@ -198,7 +207,8 @@ impl Bucket {
         let send = || {
             let parts = CompletedMultipartUpload::builder().set_parts(Some(parts.to_vec())).build();
             let call = self.client.complete_multipart_upload().bucket(&self.name).key(&upload.key);
-            call.upload_id(&upload.id).multipart_upload(parts).send()
+            let call = call.upload_id(&upload.id).multipart_upload(parts);
+            call.customize().config_override(patient()).send()
         };
         let refusal = match self.call("s3:PutObject", &words, stop, send).await {
             Ok(_) => return Ok(()),

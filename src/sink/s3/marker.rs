@@ -110,6 +110,15 @@ impl Markers<'_> {
         if marker.store == *self.context.store {
             return Ok(Owner::Ours);
         }
+        let id = |store: &str| store.split('.').next().unwrap_or_default().to_owned();
+        if id(&marker.store) == id(&self.context.store) {
+            return Err(ConnectError::Standing(format!(
+                "the prefix of {place} was written before this sink's checkpoint was reset (pipeline `{}`, sink `{}`, \
+                 since {}): what comes again would be there twice, since the same records may be cut into other \
+                 objects; choose a new `prefix`, or empty this one and delete {place}",
+                marker.pipeline, marker.sink, marker.created
+            )));
+        }
         Err(ConnectError::Standing(format!(
             "the prefix of {place} was written with another checkpoint store (pipeline `{}`, sink `{}`, since {}): its \
              objects do not match this checkpoint, and their events would be there twice; choose a new `prefix`, or \

@@ -90,7 +90,14 @@ impl Cursor {
         let arrival = |record: Option<&Record>| record.and_then(|record| record.arrival).map(|at| at.0);
         let span_ms = arrival(all.last()).zip(arrival(all.first())).map_or(0, |(last, first)| last - first);
         let mut taken = Taken { answered, bytes, span_ms, ..Taken::default() };
+        let mut late = mutant!(RenewLate).then_some(self.expected).flatten();
         for record in all {
+            if let Some(after) = late
+                && record.position > after
+            {
+                late = None;
+                self.last = Some(record.position);
+            }
             if let Some(expected) = self.expected.take_if(|expected| record.position >= *expected)
                 && record.position > expected
             {

@@ -76,7 +76,11 @@ impl ShardReader {
     pub(super) fn examined(&mut self, fault: Fault, standing: Result<Standing, String>) -> Result<(), SourceError> {
         self.step = Step::Iterator;
         match (standing, fault.unknown) {
-            (Err(reason), _) => return Err(SourceError::Retry(reason)),
+            (Err(reason), _) => {
+                // Not before it is known: a stream that is made again has shards of the same names.
+                self.step = Step::Examine(fault);
+                return Err(SourceError::Retry(reason));
+            }
             (Ok(Standing::Recreated), _) => {
                 self.give_up(RECREATED.into());
                 self.stream.is_stale();

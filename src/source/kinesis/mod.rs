@@ -31,6 +31,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use aws_config::SdkConfig;
 use tokio::sync::Notify;
+use tokio::time::Instant;
 
 use self::api::{Api, Summary};
 use self::fan_out::FanOut;
@@ -83,9 +84,9 @@ struct Stream {
     arn: Arc<str>,
     /// What was last seen of the stream: it may be deleted and created again while we run.
     seen: Mutex<Seen>,
-    /// Shards that have an open reader, or had one. One a shard, so bounded by the stream; those that nobody uses
-    /// go when another is added.
-    paces: Mutex<HashMap<Arc<str>, Weak<ShardPace>>>,
+    /// Shards that have an open reader, or had one: the next one must know what the last one has asked. One a shard, so
+    /// bounded by the stream; those that nobody uses any more go when another is added.
+    paces: Mutex<HashMap<Arc<str>, Arc<ShardPace>>>,
     /// Shards that were read to their end since the last listing: their children are looked for at once.
     ended: Mutex<BTreeSet<Arc<str>>>,
     /// Shards that the last listing had as closed: what comes of them has an end.
@@ -140,15 +141,16 @@ impl Stream {
     /// The pace that all readers of a shard in this process share.
     fn pace(&self, shard: &Arc<str>) -> Arc<ShardPace> {
         let mut paces = lock(&self.paces);
-        if let Some(pace) = paces.get(shard).and_then(Weak::upgrade) {
-            return pace;
+        if let Some(pace) = paces.get(shard) {
+            return Arc::clone(pace);
         }
         // Now and then: looking at all of them for each of 1,000 shards would be a million looks.
         if paces.len() == paces.capacity() {
-            paces.retain(|_, pace| pace.strong_count() > 0);
+            let now = Instant::now();
+            paces.retain(|_, pace| Arc::strong_count(pace) > 1 || !lock(pace).is_rested(now));
         }
         let pace = Arc::new(ShardPace::default());
-        paces.insert(Arc::clone(shard), Arc::downgrade(&pace));
+        paces.insert(Arc::clone(shard), Arc::clone(&pace));
         pace
     }
 

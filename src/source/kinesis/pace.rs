@@ -291,6 +291,12 @@ impl Pace {
         true
     }
 
+    /// Whether nothing of it matters any more, once nobody reads.
+    pub(super) fn is_rested(&self, now: Instant) -> bool {
+        let due = [self.next_call, self.next_iterator, self.tip_rests, self.next_subscription];
+        due.into_iter().flatten().all(|due| due + LONGEST_REST < now)
+    }
+
     /// The reader that has the seat sends SubscribeToShard.
     pub(super) fn subscribes(&mut self, now: Instant) {
         self.next_subscription = Some(now + SUBSCRIPTION_GAP);

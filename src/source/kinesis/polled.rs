@@ -46,16 +46,24 @@ fn retry(error: AwsError) -> SourceError {
     SourceError::Retry(error.to_string())
 }
 
+/// Failures in a row after which a single record is asked for: 10,000 halved so often.
+const HALVINGS: u32 = 14;
+
+/// Answers that have to arrive before twice as many records are asked for again: a try costs up to a minute.
+const LARGER_AFTER: u32 = 100;
+
 impl ShardReader {
     /// How many records to ask for, to get about so many bytes.
     pub(super) fn limit_for(&self, bytes: Option<usize>) -> i32 {
-        match (bytes, self.record_bytes) {
+        let wanted = match (bytes, self.record_bytes) {
             (None, _) => ANSWER_RECORDS,
             (Some(_), None) => FIRST_ANSWER_RECORDS,
             (Some(bytes), Some(each)) => {
                 i32::try_from(bytes / each.max(1)).unwrap_or(ANSWER_RECORDS).clamp(1, ANSWER_RECORDS)
             }
-        }
+        };
+        // An answer that does not arrive in time would not do so the next time either: a smaller one may.
+        (wanted >> self.halved.min(HALVINGS)).max(1)
     }
 
     pub(super) fn no_iterator(&mut self, error: AwsError) -> Result<(), SourceError> {
@@ -85,8 +93,15 @@ impl ShardReader {
                     return Err(retry(error));
                 }
                 tracing::debug!(shard = %self.shard, "the iterator had expired; a new one begins at the same place");
+                if mutant!(FalseGap) {
+                    self.feeds.push_back(Feed::Gap { after: self.cursor.last(), reason: "a mistake".into() });
+                }
             }
-            Class::Unavailable | Class::Credentials | Class::Denied | Class::Kms => return Err(retry(error)),
+            Class::Unavailable => {
+                (self.halved, self.arrived) = ((self.halved + 1).min(HALVINGS), 0);
+                return Err(retry(error));
+            }
+            Class::Credentials | Class::Denied | Class::Kms => return Err(retry(error)),
         }
         Ok(())
     }
@@ -105,6 +120,10 @@ impl ShardReader {
             SourceError::Retry(format!("kinesis:GetRecords on {}: {reason}", self.stream.api.place()))
         })?;
         (self.throttled, self.renewed, self.astray) = (0, 0, false);
+        self.arrived += 1;
+        if self.arrived.is_multiple_of(LARGER_AFTER) {
+            self.halved = self.halved.saturating_sub(1);
+        }
         self.throttle = Backoff::new(self.number);
         let now = Instant::now();
         let role = lock(&self.pace).role(self.number);

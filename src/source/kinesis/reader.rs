@@ -89,6 +89,10 @@ pub(super) struct ShardReader {
     pub record_bytes: Option<usize>,
     /// How many records the next call asks for.
     pub limit: i32,
+    /// How often that number is halved, since answers do not arrive.
+    pub halved: u32,
+    /// Answers that have arrived since.
+    pub arrived: u32,
     /// The pauses after subscriptions that failed, and when the next one may be tried.
     pub resubscribe: Backoff,
     pub subscribe_from: Instant,
@@ -118,6 +122,8 @@ impl ShardReader {
             behind: Behind::default(),
             record_bytes: None,
             limit: 0,
+            halved: 0,
+            arrived: 0,
             resubscribe: Backoff::new(number),
             subscribe_from: Instant::now(),
             refused: 0,

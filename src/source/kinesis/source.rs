@@ -131,7 +131,11 @@ impl KinesisSource {
                     shard: self.stream.shard_id(&created, &shard),
                     // Those that are not listed any more are named too: a checkpoint may know them.
                     parents: parents.iter().map(|parent| self.stream.shard_id(&created, parent)).collect(),
-                    start: if first { self.start } else { FOUND_LATER },
+                    start: match first {
+                        true => self.start,
+                        false if mutant!(ChildrenAtTip) => StartAt::AtTimestamp(super::start::now().0),
+                        false => FOUND_LATER,
+                    },
                 },
             };
             self.news.push_back(event);
@@ -158,6 +162,8 @@ impl KinesisSource {
     async fn wait(&mut self) {
         loop {
             tokio::select! {
+                // In order, so that a run can be repeated: either is the other's reason to list, and neither comes often.
+                biased;
                 () = tokio::time::sleep_until(self.due) => return,
                 () = tend(&self.stream, &mut self.enrolling) => {}
                 () = self.stream.wake.notified(), if self.searching.is_none() => {

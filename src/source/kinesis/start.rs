@@ -42,6 +42,10 @@ pub(super) const FOUND_LATER: StartAt = StartAt::TrimHorizon;
 
 #[expect(clippy::disallowed_methods, reason = "`latest` means from now on, and retention counts back from now")]
 pub(super) fn now() -> Millis {
+    #[cfg(test)]
+    if let Some(now) = crate::hooks::now() {
+        return now;
+    }
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     Millis(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
 }
