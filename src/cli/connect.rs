@@ -22,6 +22,8 @@ use crate::config::types::Aws;
 use crate::config::types::{FileSink, Sink, Source};
 use crate::enrich::file::FileInventory;
 use crate::pipeline::DEAD_LETTERS;
+#[cfg(any(feature = "aws", feature = "kafka"))]
+use crate::sink::ConnectError;
 use crate::sink::Context;
 use crate::sink::rejects::MemoryRejects;
 
@@ -36,6 +38,9 @@ const AT_ONCE: usize = 16;
 /// The store's name where there is no store: a prefix that is taken belongs to another one.
 const NO_STORE: &str = "none yet";
 
+/// The probe of the dead letters.
+const LETTERS: &str = "dead letters";
+
 /// The probe of `enrich.ec2`.
 const EC2: &str = "inventory ec2";
 
@@ -44,6 +49,8 @@ enum Word {
     Ok(String),
     /// Not as it might be; no reason to fail.
     Note(String),
+    /// A sink's destination is away, which may pass.
+    Away(String),
     Fail(String),
 }
 
@@ -73,16 +80,28 @@ pub(super) async fn failures(loaded: &Loaded, running: &Loaded, store: &StoreNam
         // An inventory that cannot be had holds up no event, so nor a reload that has not to do with it.
         probes.retain(|(name, _)| name != EC2);
     }
-    let mut failures = Vec::new();
-    let outcome = ask(probes, |name, word| {
-        if let Word::Fail(reason) = word {
-            failures.push(format!("{name}: {reason}"));
+    let (mut failures, mut away) = (Vec::new(), 0);
+    let outcome = ask(probes, |name, word| match word {
+        Word::Away(reason) if is_sink(name) => {
+            away += 1;
+            tracing::warn!(
+                part = name,
+                reason,
+                "the sink's destination is away; the reload goes on, it is tried again"
+            );
         }
+        Word::Fail(reason) | Word::Away(reason) => failures.push(format!("{name}: {reason}")),
+        Word::Ok(_) | Word::Note(_) => {}
     });
-    if outcome.await == Outcome::Failed && failures.is_empty() {
+    if outcome.await == Outcome::Failed && failures.is_empty() && away == 0 {
         failures.push("a part could not be asked; please report this".into());
     }
     failures
+}
+
+/// Whether a probe is of a part that the others can begin without.
+fn is_sink(name: &str) -> bool {
+    name.starts_with("sink ") || name == LETTERS
 }
 
 fn late() -> String {
@@ -98,7 +117,7 @@ async fn ask(probes: Vec<(String, Probe)>, mut tell: impl FnMut(&str, &Word)) ->
         let permits = Arc::clone(&permits);
         running.spawn(async move {
             let _permit = permits.acquire().await;
-            (index, tokio::time::timeout(PATIENCE, probe).await.unwrap_or_else(|_| Word::Fail(late())))
+            (index, tokio::time::timeout(PATIENCE, probe).await.unwrap_or_else(|_| Word::Away(late())))
         });
     }
     let (mut answers, mut outcome) = (BTreeMap::new(), Outcome::Finished);
@@ -113,7 +132,7 @@ async fn ask(probes: Vec<(String, Probe)>, mut tell: impl FnMut(&str, &Word)) ->
         while let Some(word) = answers.remove(&next) {
             tell(&names[next], &word);
             next += 1;
-            if matches!(word, Word::Fail(_)) {
+            if matches!(word, Word::Fail(_) | Word::Away(_)) {
                 outcome = Outcome::Failed;
             }
         }
@@ -129,7 +148,7 @@ fn say(name: &str, width: usize, word: &Word) {
     let (label, colour, text) = match word {
         Word::Ok(text) => ("ok  ", anstyle::AnsiColor::Green, text),
         Word::Note(text) => ("note", anstyle::AnsiColor::Yellow, text),
-        Word::Fail(text) => ("fail", anstyle::AnsiColor::Red, text),
+        Word::Fail(text) | Word::Away(text) => ("fail", anstyle::AnsiColor::Red, text),
     };
     let style = colour.on_default().bold();
     anstream::println!("  {style}{label}{style:#}  {name:<width$}  {text}");
@@ -168,7 +187,7 @@ fn parts(loaded: &Loaded, store: Option<&StoreName>) -> Vec<(String, Probe)> {
             }
             None => now(file(&loaded.dead_letters_file())),
         };
-    probes.push(("dead letters".into(), letters));
+    probes.push((LETTERS.into(), letters));
     probes
 }
 
@@ -211,6 +230,17 @@ fn of_source(loaded: &Loaded, source: &Source) -> Probe {
     now(Word::Ok("simulated".into()))
 }
 
+#[cfg(any(feature = "aws", feature = "kafka"))]
+fn far(probe: impl Future<Output = Result<String, ConnectError>> + Send + 'static) -> Probe {
+    Box::pin(async {
+        match probe.await {
+            Ok(text) => Word::Ok(text),
+            Err(ConnectError::Passing(reason)) => Word::Away(reason),
+            Err(ConnectError::Standing(reason)) => Word::Fail(reason),
+        }
+    })
+}
+
 #[cfg_attr(not(feature = "aws"), expect(unused_variables, reason = "the same shape as with it"))]
 fn of_sink(context: Context, sink: &Sink) -> Probe {
     let aws = sink.aws.clone();
@@ -219,15 +249,15 @@ fn of_sink(context: Context, sink: &Sink) -> Probe {
     }
     #[cfg(feature = "kafka")]
     if let Some(kafka) = sink.kafka.clone() {
-        return later(async move { crate::sink::kafka::probe(&context, &kafka, aws.as_ref()).await });
+        return far(async move { crate::sink::kafka::probe(&context, &kafka, aws.as_ref()).await });
     }
     #[cfg(feature = "aws")]
     if let Some(firehose) = sink.firehose.clone() {
-        return later(async move { crate::sink::firehose::probe(&context, &firehose, aws.as_ref()).await });
+        return far(async move { crate::sink::firehose::probe(&context, &firehose, aws.as_ref()).await });
     }
     #[cfg(feature = "aws")]
     if let Some(s3) = sink.s3.clone() {
-        return later(async move { crate::sink::s3::probe(&context, &s3, aws.as_ref()).await });
+        return far(async move { crate::sink::s3::probe(&context, &s3, aws.as_ref()).await });
     }
     now(Word::Ok("standard output".into()))
 }

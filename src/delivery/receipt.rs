@@ -46,7 +46,7 @@ pub struct Receipt {
 }
 
 impl Receipt {
-    pub(super) fn new(
+    pub(crate) fn new(
         lane: LaneId,
         epoch: Epoch,
         batch: BatchId,

@@ -21,6 +21,8 @@ use crate::enrich::file::FileInventory;
 use crate::enrich::overlay::Overlay;
 use crate::enrich::{Answers, Inventory, Snapshot, join};
 use crate::route::Filter;
+#[cfg(any(feature = "aws", feature = "kafka"))]
+use crate::sink::ConnectError;
 #[cfg(feature = "aws")]
 use crate::sink::rejects::S3Rejects;
 use crate::sink::rejects::{FileRejects, SharedRejects};
@@ -225,7 +227,8 @@ async fn source(loaded: &Loaded, name: &str, config: &types::Source) -> Result<B
     Err(SourceError::Fatal("it is of no kind that this build has".into()))
 }
 
-/// Where the sinks' rejects go: beside the dead letters of what could not be read.
+/// Where the sinks' rejects go: beside the dead letters of what could not be read. An S3 that is away holds up no start:
+/// nothing is asked of it before the first reject, which is tried until it is durable.
 #[cfg_attr(not(feature = "aws"), expect(clippy::unused_async, reason = "the same shape as with it"))]
 async fn rejects(loaded: &Loaded) -> Result<SharedRejects, AssembleError> {
     #[cfg(feature = "aws")]
@@ -286,13 +289,40 @@ fn context(loaded: &Loaded, inputs: &Inputs, name: &str, store: Arc<str>, reject
 
 #[cfg_attr(not(feature = "aws"), expect(unused_variables, clippy::unused_async, reason = "the same shape as with it"))]
 async fn sink(context: Context, config: &types::Sink, schema: Option<&'static str>) -> Result<Box<dyn Sink>, String> {
-    let aws = config.aws.as_ref();
     if let Some(file) = &config.file {
         return Ok(Box::new(file::file(file)?));
     }
     if config.console.is_some() {
         return Ok(Box::new(console::console()));
     }
+    #[cfg(any(feature = "aws", feature = "kafka"))]
+    {
+        let name = Arc::clone(&context.name);
+        if let Some(connect) = far(context, config.clone(), schema) {
+            return crate::sink::late::open(&name, connect).await;
+        }
+    }
+    Err("it is of no kind that this build has".into())
+}
+
+/// How a sink is connected to whose destination is on the network.
+#[cfg(any(feature = "aws", feature = "kafka"))]
+fn far(context: Context, config: types::Sink, schema: Option<&'static str>) -> Option<crate::sink::late::Connect> {
+    let is_far = config.kafka.is_some() || config.firehose.is_some() || config.s3.is_some();
+    let config = Arc::new(config);
+    is_far.then(|| -> crate::sink::late::Connect {
+        Box::new(move || Box::pin(connect(context.clone(), Arc::clone(&config), schema)))
+    })
+}
+
+#[cfg(any(feature = "aws", feature = "kafka"))]
+#[cfg_attr(not(feature = "kafka"), expect(unused_variables, reason = "the same shape as with it"))]
+async fn connect(
+    context: Context,
+    config: Arc<types::Sink>,
+    schema: Option<&'static str>,
+) -> Result<Box<dyn Sink>, ConnectError> {
+    let aws = config.aws.as_ref();
     #[cfg(feature = "kafka")]
     if let Some(kafka) = &config.kafka {
         return crate::sink::kafka::connect(context, kafka, aws, schema).await;
@@ -305,7 +335,7 @@ async fn sink(context: Context, config: &types::Sink, schema: Option<&'static st
     if let Some(s3) = &config.s3 {
         return crate::sink::s3::connect(context, s3, aws).await;
     }
-    Err("it is of no kind that this build has".into())
+    Err(ConnectError::Standing("it is of no kind that this build has".into()))
 }
 
 /// Where records go that cannot be read: a lane like any other.
@@ -321,7 +351,8 @@ async fn dead_letters(
         && let Some(s3) = &letters.s3
     {
         let context = context(loaded, inputs, "dead-letters", store.of(DEAD_LETTERS), rejects);
-        return crate::sink::s3::connect(context, s3, letters.aws.as_ref()).await;
+        let config = types::Sink { s3: Some(s3.clone()), aws: letters.aws.clone(), ..types::Sink::default() };
+        return sink(context, &config, None).await;
     }
     Ok(Box::new(file::file(&loaded.dead_letters_file())?))
 }

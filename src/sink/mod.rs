@@ -11,6 +11,7 @@ pub mod file;
 pub mod firehose;
 #[cfg(feature = "kafka")]
 pub mod kafka;
+pub mod late;
 pub mod rejects;
 #[cfg(feature = "aws")]
 pub mod s3;
@@ -37,6 +38,46 @@ pub struct Context {
     pub store: Arc<str>,
     /// Where items go that the destination refuses for good.
     pub rejects: SharedRejects,
+}
+
+/// Why a sink is not connected to its destination; the text says what is wrong and what to do.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum ConnectError {
+    /// It is away: not to be reached, too slow, too busy, or it says that it has failed. It may pass by itself.
+    #[error("{0}")]
+    Passing(String),
+    /// It is missing, refuses these credentials or belongs to another one, or the pipeline file is wrong.
+    #[error("{0}")]
+    Standing(String),
+}
+
+impl From<String> for ConnectError {
+    /// What nobody knows better stands.
+    fn from(text: String) -> ConnectError {
+        ConnectError::Standing(text)
+    }
+}
+
+#[cfg(feature = "aws")]
+impl From<crate::aws::AwsError> for ConnectError {
+    fn from(error: crate::aws::AwsError) -> ConnectError {
+        ConnectError::of(error.class, error.to_string())
+    }
+}
+
+#[cfg(feature = "aws")]
+impl ConnectError {
+    /// Of an AWS call: another class than [`crate::aws::Class::passes`], which asks what a person may mend under a
+    /// running pipeline.
+    fn of(class: crate::aws::Class, text: String) -> ConnectError {
+        use crate::aws::Class;
+        match class {
+            Class::Unavailable | Class::Throttled => ConnectError::Passing(text),
+            Class::Credentials | Class::Denied | Class::Missing | Class::Kms | Class::Invalid => {
+                ConnectError::Standing(text)
+            }
+        }
+    }
 }
 
 /// What a sink is told about a lane.

@@ -81,6 +81,7 @@ impl Destination for Firehose {
         let aws = stack::aws(&self.server.endpoint, "any", "key");
         let open = firehose::open(self.context(), &self.config, &aws);
         tokio::task::block_in_place(|| tokio::runtime::Handle::current().block_on(open))
+            .map_err(|error| error.to_string())
     }
 
     fn delivered(&self) -> Vec<String> {

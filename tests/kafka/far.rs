@@ -121,6 +121,7 @@ pub(crate) fn open(rejects: &Arc<MemoryRejects>, config: &KafkaSink) -> Result<B
     tokio::task::block_in_place(|| {
         tokio::runtime::Handle::current().block_on(kafka::open(context(rejects), config, None, schema))
     })
+    .map_err(|error| error.to_string())
 }
 
 /// A topic somewhere.

@@ -9,7 +9,7 @@ use super::far::{config, context};
 use super::stack::{self, Kafka};
 
 async fn probe(config: &KafkaSink) -> Result<String, String> {
-    kafka::probe(&context(&Arc::default()), config, None).await
+    kafka::probe(&context(&Arc::default()), config, None).await.map_err(|error| error.to_string())
 }
 
 /// It fails, and the message has all of these.

@@ -208,6 +208,7 @@ impl Destination for Lake {
         let aws = self.aws();
         let opened = s3::open(self.context(), &self.config, &aws);
         tokio::task::block_in_place(|| tokio::runtime::Handle::current().block_on(opened))
+            .map_err(|error| error.to_string())
     }
 
     fn delivered(&self) -> Vec<String> {

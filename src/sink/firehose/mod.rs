@@ -22,7 +22,7 @@
 //!
 //! `always` and `never` overrule the table.
 //!
-//! It never waits for a person: what fails at the start ends the start, what fails later is tried again with pauses
+//! It never waits for a person: what a person must mend ends the start, what fails later is tried again with pauses
 //! while the sink says that it is down. An event that Firehose refuses for good is found by halving its request, goes
 //! to the dead letters, and its neighbours go on.
 
@@ -37,18 +37,22 @@ use aws_config::SdkConfig;
 
 use self::sender::Sender;
 use self::stream::Stream;
-use super::Context;
+use super::{ConnectError, Context};
 use crate::aws::Class;
 use crate::config::types::{Aws, FirehoseSink, Pack};
 use crate::sink::Sink;
 
 /// Opens the sink: fails with what is wrong and what to do if its destination cannot be reached.
-pub async fn connect(context: Context, config: &FirehoseSink, aws: Option<&Aws>) -> Result<Box<dyn Sink>, String> {
+pub async fn connect(
+    context: Context,
+    config: &FirehoseSink,
+    aws: Option<&Aws>,
+) -> Result<Box<dyn Sink>, ConnectError> {
     open(context, config, &crate::aws::sdk_config(aws, None).await?).await
 }
 
 /// Opens the sink with settings of the SDK that are loaded already.
-pub async fn open(context: Context, config: &FirehoseSink, aws: &SdkConfig) -> Result<Box<dyn Sink>, String> {
+pub async fn open(context: Context, config: &FirehoseSink, aws: &SdkConfig) -> Result<Box<dyn Sink>, ConnectError> {
     let stream = Stream::new(&config.stream, aws);
     let reached = reach(&stream, config.pack).await?;
     reached.log(&context.name, &config.stream);
@@ -56,7 +60,7 @@ pub async fn open(context: Context, config: &FirehoseSink, aws: &SdkConfig) -> R
 }
 
 /// What `check --connect` says: what was reached, or what is wrong and what to do.
-pub async fn probe(_: &Context, config: &FirehoseSink, aws: Option<&Aws>) -> Result<String, String> {
+pub async fn probe(_: &Context, config: &FirehoseSink, aws: Option<&Aws>) -> Result<String, ConnectError> {
     let stream = Stream::new(&config.stream, &crate::aws::sdk_config(aws, None).await?);
     let reached = reach(&stream, config.pack).await?;
     Ok(format!("{}: {}", stream.place, reached.in_words()))
@@ -75,14 +79,14 @@ struct Reached {
 /// What one event a record costs.
 const COST: &str = "each event is billed as 5 KiB, which for events of 800 bytes is 6 times as much";
 
-async fn reach(stream: &Stream, pack: Pack) -> Result<Reached, String> {
+async fn reach(stream: &Stream, pack: Pack) -> Result<Reached, ConnectError> {
     let described = match stream.describe().await {
         Ok(described) => Some(described?),
         // Writing may be allowed where asking is not.
         Err(error) if error.class == Class::Denied => None,
-        Err(error) => return Err(error.to_string()),
+        Err(error) => return Err(error.into()),
     };
-    stream.knock().await.map_err(|failure| failure.text)?;
+    stream.knock().await.map_err(|failure| ConnectError::of(failure.class, failure.text))?;
     let because = match &described {
         Some(destination) => destination.one_event_because.map(str::to_owned),
         None => Some(

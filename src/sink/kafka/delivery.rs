@@ -289,7 +289,7 @@ impl Kafka {
                 drop_aside(old).await;
             }
             sleep(pause).await;
-            reach(settings, topic).await.map(|(producer, _)| producer)
+            reach(settings, topic).await.map(|(producer, _)| producer).map_err(|error| error.to_string())
         }));
     }
 

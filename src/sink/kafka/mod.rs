@@ -36,7 +36,7 @@ use aws_config::SdkConfig;
 
 use self::reach::{Reached, drop_aside, reach};
 use self::settings::Settings;
-use super::Context;
+use super::{ConnectError, Context};
 use crate::config::kafka::region_of;
 use crate::config::types::{Aws, KafkaSink, Mechanism};
 use crate::sink::Sink;
@@ -48,7 +48,7 @@ pub async fn connect(
     config: &KafkaSink,
     aws: Option<&Aws>,
     schema: Option<&'static str>,
-) -> Result<Box<dyn Sink>, String> {
+) -> Result<Box<dyn Sink>, ConnectError> {
     open(context, config, aws_of(config, aws).await?.as_ref(), schema).await
 }
 
@@ -58,7 +58,7 @@ pub async fn open(
     config: &KafkaSink,
     aws: Option<&SdkConfig>,
     schema: Option<&'static str>,
-) -> Result<Box<dyn Sink>, String> {
+) -> Result<Box<dyn Sink>, ConnectError> {
     let settings = Arc::new(settings(&context, config, aws, schema)?);
     let topic = settings.topic.fixed().map(str::to_owned);
     let (producer, _) = reach(Arc::clone(&settings), topic).await?;
@@ -66,7 +66,7 @@ pub async fn open(
 }
 
 /// What `check --connect` says: what was reached, or what is wrong and what to do. Produces nothing.
-pub async fn probe(context: &Context, config: &KafkaSink, aws: Option<&Aws>) -> Result<String, String> {
+pub async fn probe(context: &Context, config: &KafkaSink, aws: Option<&Aws>) -> Result<String, ConnectError> {
     let aws = aws_of(config, aws).await?;
     let settings = Arc::new(settings(context, config, aws.as_ref(), None)?);
     let topic = settings.topic.fixed().map(str::to_owned);

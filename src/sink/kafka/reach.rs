@@ -12,6 +12,7 @@ use tokio::time::Instant;
 use super::client::{Producer, Trouble, code_of, producer};
 use super::refusal::explain;
 use super::settings::Settings;
+use crate::sink::ConnectError;
 
 /// How long brokers may take to answer at the start.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -34,7 +35,7 @@ pub(super) struct Reached {
 }
 
 /// A new producer that has reached its brokers, and `topic` if one is asked for.
-pub(super) async fn reach(settings: Arc<Settings>, topic: Option<String>) -> Result<(Producer, Reached), String> {
+pub(super) async fn reach(settings: Arc<Settings>, topic: Option<String>) -> Result<(Producer, Reached), ConnectError> {
     if let Some(tokens) = &settings.tokens {
         // librdkafka would try again every 10 s and say less.
         tokens.make().await?;
@@ -48,26 +49,30 @@ pub(super) async fn reach(settings: Arc<Settings>, topic: Option<String>) -> Res
         let verdict = match answer {
             Ok(metadata) => match judge(&metadata, topic.as_deref()) {
                 Ok(reached) => return Ok((producer, reached)),
-                Err(code) => Verdict {
-                    text: explain(code, topic.as_deref().unwrap_or_default(), &settings.brokers),
-                    last: start.elapsed() >= TOPIC_PATIENCE || code == Code::TopicAuthorizationFailed,
-                },
+                Err(code) => {
+                    let text = explain(code, topic.as_deref().unwrap_or_default(), &settings.brokers);
+                    let error = if stands(code) { ConnectError::Standing } else { ConnectError::Passing };
+                    let last = start.elapsed() >= TOPIC_PATIENCE || code == Code::TopicAuthorizationFailed;
+                    Verdict { error: error(text), last }
+                }
             },
-            Err(error) => Verdict {
-                text: unreachable(&trouble, code_of(&error), &settings),
-                last: start.elapsed() >= PATIENCE || is_hopeless(&trouble),
-            },
+            Err(error) => {
+                let text = unreachable(&trouble, code_of(&error), &settings);
+                let hopeless = is_hopeless(&trouble);
+                let error = if hopeless { ConnectError::Standing } else { ConnectError::Passing };
+                Verdict { error: error(text), last: hopeless || start.elapsed() >= PATIENCE }
+            }
         };
         if verdict.last {
             drop_aside(producer).await;
-            return Err(verdict.text);
+            return Err(verdict.error);
         }
         tokio::time::sleep(PAUSE).await;
     }
 }
 
 struct Verdict {
-    text: String,
+    error: ConnectError,
     last: bool,
 }
 
@@ -96,6 +101,18 @@ fn judge(metadata: &Metadata, topic: Option<&str>) -> Result<Reached, Code> {
         return Err(Code::UnknownTopicOrPartition);
     }
     Ok(Reached { partitions: Some(found.partitions().len()), brokers })
+}
+
+/// Whether a person has to do something about a topic; the other codes say that brokers or leaders are away.
+fn stands(code: Code) -> bool {
+    matches!(
+        code,
+        Code::UnknownTopic
+            | Code::UnknownTopicOrPartition
+            | Code::InvalidTopic
+            | Code::TopicAuthorizationFailed
+            | Code::ClusterAuthorizationFailed
+    )
 }
 
 /// Waiting longer does not help: no broker takes this handshake or login.

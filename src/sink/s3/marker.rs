@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::names;
 use crate::aws::{Class, Place, explain};
 use crate::event::Millis;
-use crate::sink::Context;
+use crate::sink::{ConnectError, Context};
 
 /// The longest marker that is read: ours have some hundred bytes.
 const MARKER_BYTES: i64 = 64 * 1024;
@@ -53,7 +53,7 @@ pub(super) fn key(fixed: &str, context: &Context) -> String {
 
 impl Markers<'_> {
     /// Takes the prefix for this checkpoint store, or says whose it is.
-    pub(super) async fn claim(&self, key: &str) -> Result<(), String> {
+    pub(super) async fn claim(&self, key: &str) -> Result<(), ConnectError> {
         if self.owner(key).await? == Owner::Ours {
             return Ok(());
         }
@@ -79,7 +79,8 @@ impl Markers<'_> {
                 match self.owner(key).await? {
                     Owner::Ours => Ok(()),
                     Owner::Nobody | Owner::Somebody => {
-                        Err(format!("the marker s3://{}/{key} came and went: start again", self.bucket))
+                        let text = format!("the marker s3://{}/{key} came and went: start again", self.bucket);
+                        Err(ConnectError::Passing(text))
                     }
                 }
             }
@@ -88,7 +89,7 @@ impl Markers<'_> {
     }
 
     /// Whose the prefix is; another store's is an error that says what to do.
-    pub(super) async fn owner(&self, key: &str) -> Result<Owner, String> {
+    pub(super) async fn owner(&self, key: &str) -> Result<Owner, ConnectError> {
         let answer = match self.client.get_object().bucket(self.bucket).key(key).send().await {
             Ok(answer) => answer,
             Err(error) if error.code() == Some("NoSuchKey") => return Ok(Owner::Nobody),
@@ -96,10 +97,11 @@ impl Markers<'_> {
         };
         let place = format!("s3://{}/{key}", self.bucket);
         if answer.content_length().is_some_and(|length| length > MARKER_BYTES) {
-            return Err(format!("{place} is no marker of tunnelog: choose another `prefix`"));
+            return Err(ConnectError::Standing(format!("{place} is no marker of tunnelog: choose another `prefix`")));
         }
         let read = answer.body.collect().await;
-        let bytes = read.map_err(|error| format!("reading {place} failed: {error}; start again"))?.into_bytes();
+        let broken = |error| ConnectError::Passing(format!("reading {place} failed: {error}; start again"));
+        let bytes = read.map_err(broken)?.into_bytes();
         let marker: Marker = serde_json::from_slice(&bytes)
             .map_err(|error| format!("{place} is no marker of tunnelog ({error}): choose another `prefix`"))?;
         if self.context.store.is_empty() {
@@ -110,34 +112,36 @@ impl Markers<'_> {
         }
         let id = |store: &str| store.split('.').next().unwrap_or_default().to_owned();
         if id(&marker.store) == id(&self.context.store) {
-            return Err(format!(
+            return Err(ConnectError::Standing(format!(
                 "the prefix of {place} was written before this sink's checkpoint was reset (pipeline `{}`, sink `{}`, \
                  since {}): what comes again would be there twice, since the same records may be cut into other \
                  objects; choose a new `prefix`, or empty this one and delete {place}",
                 marker.pipeline, marker.sink, marker.created
-            ));
+            )));
         }
-        Err(format!(
+        Err(ConnectError::Standing(format!(
             "the prefix of {place} was written with another checkpoint store (pipeline `{}`, sink `{}`, since {}): its \
              objects do not match this checkpoint, and their events would be there twice; choose a new `prefix`, or \
              bring back the checkpoint, or delete {place} to accept that",
             marker.pipeline, marker.sink, marker.created
-        ))
+        )))
     }
 
-    fn explained<E>(&self, error: &SdkError<E, HttpResponse>, operation: &str) -> String
+    fn explained<E>(&self, error: &SdkError<E, HttpResponse>, operation: &str) -> ConnectError
     where
         E: ProvideErrorMetadata + std::error::Error + 'static,
     {
         let text = explain(error, operation, self.place);
         let region = error.raw_response().and_then(|answer| answer.headers().get("x-amz-bucket-region"));
-        match region.filter(|region| *region != self.place.region) {
+        let class = text.class;
+        let text = match region.filter(|region| *region != self.place.region) {
             Some(region) => format!("{text}; the bucket is in {region}: set `aws.region` to it"),
             // Without leave to list, S3 says "denied" of what is not there.
             None if text.class == Class::Denied && operation == "s3:GetObject" => {
                 format!("{text}, and `s3:ListBucket` on the bucket")
             }
             None => text.to_string(),
-        }
+        };
+        ConnectError::of(class, text)
     }
 }

@@ -35,7 +35,7 @@ use self::bucket::Bucket;
 use self::chunk::Shape;
 use self::marker::{Markers, Owner};
 use self::names::Template;
-use super::Context;
+use super::{ConnectError, Context};
 use crate::config::types::{Aws, Compression, S3Sink};
 use crate::sink::Sink;
 
@@ -51,12 +51,12 @@ pub fn check_prefix(prefix: &str) -> Result<(), String> {
 }
 
 /// Opens the sink: fails with what is wrong and what to do if its destination cannot be reached.
-pub async fn connect(context: Context, config: &S3Sink, aws: Option<&Aws>) -> Result<Box<dyn Sink>, String> {
+pub async fn connect(context: Context, config: &S3Sink, aws: Option<&Aws>) -> Result<Box<dyn Sink>, ConnectError> {
     open(context, config, &crate::aws::sdk_config(aws, None).await?).await
 }
 
 /// Opens the sink with settings of the SDK that are loaded already.
-pub async fn open(context: Context, config: &S3Sink, aws: &SdkConfig) -> Result<Box<dyn Sink>, String> {
+pub async fn open(context: Context, config: &S3Sink, aws: &SdkConfig) -> Result<Box<dyn Sink>, ConnectError> {
     let mut shape = shape(config)?;
     if *context.name == *LETTERS {
         shape.window = shape.window.min(LETTERS_WINDOW);
@@ -71,12 +71,12 @@ pub async fn open(context: Context, config: &S3Sink, aws: &SdkConfig) -> Result<
 }
 
 /// What `check --connect` says: what was reached, or what is wrong and what to do. It writes nothing.
-pub async fn probe(context: &Context, config: &S3Sink, aws: Option<&Aws>) -> Result<String, String> {
+pub async fn probe(context: &Context, config: &S3Sink, aws: Option<&Aws>) -> Result<String, ConnectError> {
     probe_with(context, config, &crate::aws::sdk_config(aws, None).await?).await
 }
 
 /// [`probe`] with settings of the SDK that are loaded already.
-pub async fn probe_with(context: &Context, config: &S3Sink, aws: &SdkConfig) -> Result<String, String> {
+pub async fn probe_with(context: &Context, config: &S3Sink, aws: &SdkConfig) -> Result<String, ConnectError> {
     let shape = shape(config)?;
     let client = bucket::client(aws, RetryConfig::standard());
     let place = bucket::place(aws, &config.bucket);
