@@ -87,7 +87,7 @@ struct Away {
 }
 
 enum State {
-    Away(Away),
+    Away(Box<Away>),
     Here(Box<dyn Sink>),
 }
 
@@ -102,7 +102,8 @@ impl Late {
         let mut backoff = Backoff::new(xxh3_64(name.as_bytes()));
         let step = Step::Pause(Instant::now() + backoff.next());
         let words = VecDeque::from([FromSink::Down(reason.clone())]);
-        Late { state: State::Away(Away { connect, backoff, step, lanes: BTreeMap::new(), reason }), words }
+        let away = Away { connect, backoff, step, lanes: BTreeMap::new(), reason };
+        Late { state: State::Away(Box::new(away)), words }
     }
 
     fn arrived(&mut self, mut sink: Box<dyn Sink>, lanes: BTreeMap<LaneId, Opened>) {
