@@ -1,7 +1,7 @@
 //! A sink whose destination is away when the pipeline starts: the others start without it.
 //!
-//! What fails *in passing* at the first try ([`ConnectError::Passing`]) does not hold up the start: [`Late`] stands in
-//! for the sink. It says that it is down, refuses every batch, and tries to connect again with pauses. Once it has
+//! What fails *in passing* at the first try ([`ConnectError::Passing`]) does not hold up the start: a stand-in takes its
+//! place. It says that it is down, refuses every batch, and tries to connect again with pauses. Once it has
 //! connected, it opens the lanes that are open by then, in their newest epoch and with their seal, says that it is up
 //! and that there is room, and hands everything on from then on. What is *standing* at the first try ends the start: a
 //! person is there and has just changed something.
@@ -10,7 +10,7 @@
 //! as every sink does whose topic or permission is taken away while it runs. One sink's trouble is its own.
 //!
 //! Invariants: no batch is held, so nothing has to be settled, sealed or discarded here; one open lane costs one entry.
-//! One try is under way at a time and ends within [`TRY`].
+//! One try is under way at a time and ends within two minutes.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::pin::Pin;
