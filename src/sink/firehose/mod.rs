@@ -31,7 +31,6 @@ mod pack;
 mod sender;
 mod shipment;
 mod stream;
-mod trouble;
 
 use aws_config::SdkConfig;
 
