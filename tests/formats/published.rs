@@ -39,11 +39,17 @@ fn run(program: &Path, arguments: &[&OsStr], events: &[Value]) -> Vec<String> {
         .unwrap_or_else(|error| panic!("{} does not run ({error}): see `make stack`", program.display()));
     let mut input = child.stdin.take().unwrap();
     let lines: String = events.iter().map(|event| format!("{event}\n")).collect();
-    let writer = std::thread::spawn(move || input.write_all(lines.as_bytes()));
-    let done = child.wait_with_output().unwrap();
+    let done = std::thread::scope(|scope| {
+        let writer = scope.spawn(move || input.write_all(lines.as_bytes()));
+        let done = child.wait_with_output().unwrap();
+        // Of a script that ended early the standard error says more than the broken pipe.
+        if done.status.success() {
+            writer.join().unwrap().unwrap();
+        }
+        done
+    });
     let (out, err) = (String::from_utf8(done.stdout).unwrap(), String::from_utf8_lossy(&done.stderr).into_owned());
     assert!(done.status.success(), "{err}");
-    writer.join().unwrap().unwrap();
     let mut problems: Vec<String> = out.lines().map(str::to_owned).collect();
     assert_eq!(problems.pop(), Some(format!("checked {}", events.len())), "{err}");
     problems
