@@ -19,6 +19,8 @@
 //! | [`s3`] | SeaweedFS: checks signatures, multipart, `If-None-Match` | make a bucket by itself: [`S3::bucket`] does |
 //! | [`moto`] | Firehose → S3, CloudWatch Logs → Kinesis, STS, EC2, … | check signatures, end a closed shard |
 //!
+//! The part `schemas` runs nothing: it is what OCSF and Elastic publish, for `tests/formats.rs`.
+//!
 //! Each is started on first use and shared by the tests of one test binary; names (streams, topics, buckets) must
 //! therefore be a test's own: [`unique`] makes one. `TYPE::start()` starts one for the caller alone.
 //!
