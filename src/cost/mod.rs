@@ -152,7 +152,7 @@ impl Estimator<'_> {
         } else {
             return;
         }
-        self.assume(format!("an event has {bytes} bytes as JSON, and many of them {GZIP} times less as gzip"));
+        self.assume(format!("an event has {bytes} bytes, as in our JSON, and many of them {GZIP} times less as gzip"));
         if sink.only.is_some() || sink.except.is_some() {
             self.assume(format!("{name}: its filter lets every event pass"));
         }
@@ -224,7 +224,8 @@ fn shrinks(compression: Compression) -> f64 {
 
 fn keeps_raw(sink: &Sink) -> bool {
     let Some(Format::Options(options)) = &sink.format else { return false };
-    options.json.as_ref().is_some_and(|json| json.raw == RawOption::Always)
+    let all = [&options.json, &options.ocsf, &options.ecs, &options.splunk];
+    all.into_iter().flatten().any(|options| options.raw == RawOption::Always)
 }
 
 #[cfg(test)]
