@@ -7,6 +7,7 @@
 //! A record may be resumed: when the output is full, [`Step::More`] says where to go on, so one huge record
 //! needs no huge buffer.
 
+mod join;
 mod rejected;
 
 use std::borrow::Cow;

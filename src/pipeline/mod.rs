@@ -13,6 +13,7 @@ mod outages;
 mod parts;
 mod reader;
 mod sink;
+mod spread;
 mod tally;
 mod tasks;
 
@@ -30,6 +31,7 @@ use self::outages::Outages;
 pub use self::parts::{Background, Ended, NamedSink, NamedSource, Parts, Report, RunError, StoreTask};
 use self::reader::{Grant, ReaderTask};
 use self::sink::{SinkTask, ToSink};
+use self::spread::Helpers;
 use self::tally::SourceTally;
 pub use self::tally::Totals;
 use self::tasks::{announce, beside, commit_all};
@@ -119,6 +121,7 @@ struct Engine {
     sources: BTreeMap<Arc<str>, SourceParts>,
     core: Arc<Core>,
     inventory: Arc<Inventory>,
+    helpers: Arc<Helpers>,
     names: Vec<Arc<str>>,
     sink_metrics: Arc<[SinkMetrics]>,
     /// What the counters have of the accounts.
@@ -159,9 +162,8 @@ impl Engine {
         for (index, NamedSink { name, sink, on_outage }) in parts.sinks.into_iter().enumerate() {
             sink_options.push(SinkOptions { name, on_outage });
             let (to_sink, from_dispatcher) = from_dispatcher();
-            let id = SinkId(index as u32);
-            let task = SinkTask { id, sink, events: events.clone(), waiting: VecDeque::new() };
-            tasks.spawn(task.run(from_dispatcher));
+            let (id, events) = (SinkId(index as u32), events.clone());
+            tasks.spawn(SinkTask { id, sink, events, waiting: VecDeque::new() }.run(from_dispatcher));
             sinks.push(to_sink);
         }
         let options = Options {
@@ -195,6 +197,7 @@ impl Engine {
             sources,
             core: parts.core,
             inventory: parts.inventory,
+            helpers: Helpers::of_runtime(),
             counted: vec![Account::default(); names.len()],
             names,
             sink_metrics,
@@ -375,6 +378,7 @@ impl Engine {
             region: source.region.clone(),
             core: Arc::clone(&self.core),
             inventory: Arc::clone(&self.inventory),
+            helpers: Arc::clone(&self.helpers),
             tally: Arc::clone(&source.tally),
             shard,
         };
