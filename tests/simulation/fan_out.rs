@@ -116,7 +116,7 @@ fn fate(world: &mut World) -> Option<(u64, Fate)> {
     if !world.fault("subscription fails", 400 * bad / 1_000) {
         return None;
     }
-    let after = world.dice.below(8);
+    let after = world.dice.below(12);
     let fate = match world.dice.below(4) {
         0 => Fate::Error(ERRORS[world.dice.index(ERRORS.len())]),
         1 => Fate::Silence,
@@ -177,6 +177,8 @@ impl Subscription {
         let (bad, ends, most) = (world.plan.service, world.plan.ends, world.plan.answer_records);
         // Where children are named early, an event without records is the end.
         let hidden = ends != Ends::Early && world.fault("empty event", 40 * bad / 1_000);
+        // Few at a time, so that some are left when the shard is closed.
+        let most = if ends == Ends::Early { most.min(2) } else { most };
         let wanted = if hidden { 0 } else { 1 + world.dice.index(most) };
         let page = page(&world.stream, self.shard, self.from, wanted, usize::MAX, now);
         let shard = &world.stream.shards[self.shard];
@@ -188,8 +190,13 @@ impl Subscription {
             event["ChildShards"] = children(&world.stream, self.shard);
         }
         if !is_last {
-            // As far as it has looked: the last record of the event, or where the next one begins.
-            let next = page.upcoming.unwrap_or(page.next).max(first);
+            // As far as it has looked: the last record of the event, or the first number that the next one may have.
+            let next = match page.upcoming {
+                Some(next) => next,
+                None if is_closed => page.next,
+                None => page.next.max(world.stream.next_sequence() + 1),
+            };
+            let next = next.max(first);
             let back = !page.records.is_empty() && world.dice.per_mille(500);
             event["ContinuationSequenceNumber"] = sequence(if back { page.next - 1 } else { next }).into();
         }

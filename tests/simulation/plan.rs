@@ -93,6 +93,7 @@ impl Plan {
         }
         let blocks = sinks.iter().map(|(name, _)| *name).filter(|_| dice.per_mille(250)).collect();
         let level = |dice: &mut Dice| [0, 300, 1_000, 2_500][dice.index(4)];
+        let fan_out = own.per_mille(400);
         Plan {
             shards: 1 + dice.index(2),
             sinks,
@@ -102,7 +103,8 @@ impl Plan {
             sink: level(dice),
             store: level(dice),
             life: level(dice),
-            reshard: level(dice),
+            // The end of a shard is where the two ways of reading differ most.
+            reshard: level(dice).max(if fan_out { 1_000 } else { 0 }),
             jump: level(dice),
             outage: level(dice),
             open_records: 4 + dice.index(24),
@@ -112,8 +114,8 @@ impl Plan {
             page: 1 + dice.index(4),
             interval: dice.millis(300, 5_000),
             streams: 2 + dice.index(4),
-            fan_out: own.per_mille(400),
-            ends: [Ends::Told, Ends::Told, Ends::Missing, Ends::Early][own.index(4)],
+            fan_out,
+            ends: [Ends::Told, Ends::Missing, Ends::Early, Ends::Early][own.index(4)],
             edits: dice.per_mille(500),
             blocks,
             outage_after: dice.millis(1_500, 30_000),

@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use aws_config::stalled_stream_protection::StalledStreamProtectionConfig;
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_sdk_kinesis::config::{Credentials, SharedCredentialsProvider};
 use aws_smithy_runtime_api::client::http::{
@@ -68,6 +69,8 @@ pub(super) fn sdk(world: &Shared, process: &Arc<Process>) -> SdkConfig {
         .endpoint_url("http://kinesis.model")
         .credentials_provider(SharedCredentialsProvider::new(credentials))
         .http_client(service)
+        // It goes by the wall clock, which no seed rules.
+        .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
         .build()
 }
 
