@@ -36,7 +36,7 @@ pub(super) struct FanOut {
     seats: BTreeMap<usize, (u64, i64)>,
 }
 
-/// What becomes of a subscription after so many events.
+/// What becomes of a subscription after a while.
 #[derive(Clone, Copy, Debug)]
 enum Fate {
     Error(&'static str),
@@ -105,18 +105,18 @@ pub(super) fn subscribe(service: &Service, world: &mut World, body: &Value, now:
     let process = Arc::clone(&service.process);
     world.note(format_args!("p{} subscribes to shard {shard} from {from}, fate {fate:?}", process.number));
     let (sender, body) = frames::stream();
-    let subscription =
-        Subscription { world: service.world.clone(), process, shard, number, from, begun_ms: now, events: 0, fate };
+    let subscription = Subscription { world: service.world.clone(), process, shard, number, from, begun_ms: now, fate };
     service.spawn(async move { subscription.serve(sender).await });
     Ok(body)
 }
 
-fn fate(world: &mut World) -> Option<(u64, Fate)> {
+/// What, and after how many milliseconds: a reader that may not subscribe again yet polls, a later one subscribes.
+fn fate(world: &mut World) -> Option<(i64, Fate)> {
     let bad = world.plan.service;
-    if !world.fault("subscription fails", 400 * bad / 1_000) {
+    if !world.fault("subscription fails", 600 * bad / 1_000) {
         return None;
     }
-    let after = world.dice.below(12);
+    let after = world.dice.below(14_000) as i64;
     let fate = match world.dice.below(4) {
         0 => Fate::Error(ERRORS[world.dice.index(ERRORS.len())]),
         1 => Fate::Silence,
@@ -134,8 +134,7 @@ struct Subscription {
     number: u64,
     from: u64,
     begun_ms: i64,
-    events: u64,
-    fate: Option<(u64, Fate)>,
+    fate: Option<(i64, Fate)>,
 }
 
 impl Subscription {
@@ -145,7 +144,8 @@ impl Subscription {
         loop {
             // What is sent to a process that is dead or asleep stays on its way.
             self.process.gate().await;
-            match self.fate.filter(|(after, _)| *after == self.events) {
+            let lasting = self.world.lock().now_ms() - self.begun_ms;
+            match self.fate.filter(|(after, _)| *after <= lasting) {
                 Some((_, Fate::Error(code))) => return sender.send(Ok(frames::exception(code))).await.ok(),
                 Some((_, Fate::Break)) => return frames::break_off(&sender).await,
                 Some((_, Fate::End)) => return None,
@@ -160,7 +160,6 @@ impl Subscription {
             if is_last {
                 return None;
             }
-            self.events += 1;
             sleep(pause).await;
         }
     }
@@ -176,10 +175,9 @@ impl Subscription {
         }
         let (bad, ends, most) = (world.plan.service, world.plan.ends, world.plan.answer_records);
         // Where children are named early, an event without records is the end.
-        let hidden = ends != Ends::Early && world.fault("empty event", 40 * bad / 1_000);
-        // Few at a time, so that some are left when the shard is closed.
-        let most = if ends == Ends::Early { most.min(2) } else { most };
-        let wanted = if hidden { 0 } else { 1 + world.dice.index(most) };
+        let hidden = ends != Ends::Early && world.fault("empty event", 80 * bad / 1_000);
+        // Few at a time, so that some are often left when it ends or the shard is closed.
+        let wanted = if hidden { 0 } else { 1 + world.dice.index(most.min(2)) };
         let page = page(&world.stream, self.shard, self.from, wanted, usize::MAX, now);
         let shard = &world.stream.shards[self.shard];
         let (is_closed, first) = (shard.closed.is_some(), shard.first_sequence);

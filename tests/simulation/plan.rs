@@ -94,17 +94,18 @@ impl Plan {
         let blocks = sinks.iter().map(|(name, _)| *name).filter(|_| dice.per_mille(250)).collect();
         let level = |dice: &mut Dice| [0, 300, 1_000, 2_500][dice.index(4)];
         let fan_out = own.per_mille(400);
+        // What fails, and where a shard ends, is where the two ways of reading differ.
+        let least = if fan_out { 1_000 } else { 0 };
         Plan {
             shards: 1 + dice.index(2),
             sinks,
             latest: dice.per_mille(150),
             faults_for: dice.millis(5_000, 25_000),
-            service: level(dice),
+            service: level(dice).max(least),
             sink: level(dice),
             store: level(dice),
             life: level(dice),
-            // The end of a shard is where the two ways of reading differ most.
-            reshard: level(dice).max(if fan_out { 1_000 } else { 0 }),
+            reshard: level(dice).max(least),
             jump: level(dice),
             outage: level(dice),
             open_records: 4 + dice.index(24),
