@@ -53,12 +53,14 @@ simulate: need-cargo need-c ## Run the simulation of delivery: SEEDS=100000 of t
 	$(IN_ROOT) SEED="$(SEED)" SEEDS="$(SEEDS)" $(if $(SEED),SIMULATE_ALOUD=1) \
 		$(CARGO) test --locked --lib simulation::no_seed_loses_anything -- --nocapture
 
-# Rounds of faults, and which: the same seed makes the same plan.
+# Rounds of faults, and which: the same seed makes the same plan. `CHECKPOINT=file` or `CHECKPOINT=dynamodb`: only the
+# run that remembers there.
 ROUNDS ?= 10
+CHECKPOINT ?=
 
 chaos: need-cargo need-c stack ## Real parts that fail (ROUNDS=10 SEED=1), then the ledger: produced, delivered, repeated, lost
 	$(IN_ROOT) TUNNELOG_CHAOS_ROUNDS=$(ROUNDS) TUNNELOG_CHAOS_SEED=$(or $(SEED),1) \
-		$(CARGO) test --locked --quiet --test chaos -- --nocapture a_chaos_run
+		$(CARGO) test --locked --quiet --test chaos -- --nocapture --test-threads 1 $(CHECKPOINT)_loses_nothing
 
 check: need-cargo need-c need-lints deny ## Format, lints, documentation, licences, bans and sources: what CI demands
 	$(IN_ROOT) $(CARGO) fmt --check
