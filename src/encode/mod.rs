@@ -9,7 +9,7 @@ pub mod json;
 pub mod timeline;
 
 pub use dead_letter::DeadLetter;
-pub use json::JsonFormat;
+pub use json::{JsonFormat, Repeat};
 pub use timeline::TimelineFormat;
 
 use crate::config::types;
@@ -49,6 +49,22 @@ impl Format {
             Format::Json(_) => Some(crate::event::SCHEMA),
             Format::Timeline(_) => None,
             Format::DeadLetter => Some(dead_letter::SCHEMA),
+        }
+    }
+
+    /// Whether it may write [`Event::raw`] of an event that has been understood, so that lines have to be kept.
+    pub fn keeps_raw(&self) -> bool {
+        match self {
+            Format::Json(format) => format.keeps_raw(),
+            Format::Timeline(_) | Format::DeadLetter => false,
+        }
+    }
+
+    /// As [`encode`](Self::encode), for one event after the other into one buffer; see [`JsonFormat::encode_next`].
+    pub fn encode_next(&self, event: &Event<'_>, out: &mut Vec<u8>, repeat: &mut Repeat) {
+        match self {
+            Format::Json(format) => format.encode_next(event, out, repeat),
+            other => other.encode(event, out),
         }
     }
 

@@ -91,7 +91,7 @@ impl<'a> Scalar<'a> {
 macro_rules! line {
     ($($(#[$doc:meta])* $field:ident = $($key:literal)|+;)+) => {
         /// One log line's keys.
-        #[derive(Clone, Debug, Default)]
+        #[derive(Clone, Debug, Default, PartialEq)]
         pub struct Line<'a> {
             $($(#[$doc])* pub $field: Scalar<'a>,)+
         }
@@ -146,7 +146,7 @@ line! {
 }
 
 /// The keys that only the top level has: a nested `type` is no type of the line.
-const TOP_LEVEL_ONLY: &[&str] = &["resource_id", "resource_arn", "event_timestamp", "timestamp", "type", "status"];
+pub(super) const TOP_LEVEL_ONLY: &[&str] = &["resource_id", "resource_arn", "event_timestamp", "timestamp", "type", "status"];
 
 impl<'a> Line<'a> {
     /// Reads a JSON object; nothing if the text is none.

@@ -10,7 +10,7 @@
 
 use std::fmt::Write as _;
 
-use super::words::{begins_with, words};
+use super::words::{begins_with, bits, first_words};
 use crate::event::{Action, Kind, Severity, Transition};
 
 /// Where `session_state` comes from.
@@ -31,6 +31,8 @@ pub struct Row {
     pub message: &'static str,
     /// Words to match, `*` for any number of them; empty where the status decides.
     pub(crate) pattern: &'static str,
+    /// The pattern's words as bits: most rows are ruled out by them.
+    bits: u64,
     /// The event's kind.
     pub kind: Kind,
     /// The event's action.
@@ -60,6 +62,7 @@ const fn session(
     Row {
         message,
         pattern,
+        bits: bits(pattern),
         kind: Kind::BgpSession,
         action,
         transition,
@@ -79,6 +82,7 @@ const fn ike(
     Row {
         message,
         pattern,
+        bits: bits(pattern),
         kind: Kind::Ike,
         action,
         transition: None,
@@ -97,7 +101,7 @@ const fn status(
     severity: Severity,
     meaning: &'static str,
 ) -> Row {
-    Row { message, pattern: "", kind, action, transition: None, session_state, severity, meaning }
+    Row { message, pattern: "", bits: 0, kind, action, transition: None, session_state, severity, meaning }
 }
 
 use Action as A;
@@ -218,31 +222,27 @@ pub fn rows() -> impl Iterator<Item = &'static Row> {
 /// Documented messages have at most 20 words; in a megabyte of text nobody looks for one to its end.
 const MAX_WORDS: usize = 64;
 
+// A message is split once for all rows: looking for the words anew for each row was most of `normalize`.
+
 /// The session row of a message, `AWS-side peer` in front of it or not.
 pub(crate) fn session_row(details: &str) -> Option<&'static Row> {
     let mut buffer = [""; MAX_WORDS];
-    let words = first_words(details, &mut buffer);
+    let (words, bits) = first_words(details, &mut buffer);
     let has_subject = begins_with(words.iter().copied(), "aws side peer");
-    matching(SESSION, if has_subject { words.get(3..).unwrap_or_default() } else { words })
+    matching(SESSION, if has_subject { words.get(3..).unwrap_or_default() } else { words }, bits)
 }
 
 /// The tunnel activity row of a message.
 pub(crate) fn ike_row(details: &str) -> Option<&'static Row> {
-    matching(IKE, first_words(details, &mut [""; MAX_WORDS]))
+    let mut buffer = [""; MAX_WORDS];
+    let (words, bits) = first_words(details, &mut buffer);
+    matching(IKE, words, bits)
 }
 
-fn matching(rows: &'static [Row], message: &[&str]) -> Option<&'static Row> {
-    rows.iter().find(|row| begins_with(message.iter().copied(), row.pattern))
-}
-
-/// Splits a message once for all rows: looking for the words anew for each row was most of `normalize`.
-fn first_words<'b, 't>(text: &'t str, buffer: &'b mut [&'t str; MAX_WORDS]) -> &'b [&'t str] {
-    let mut count = 0;
-    for (slot, word) in buffer.iter_mut().zip(words(text)) {
-        *slot = word;
-        count += 1;
-    }
-    buffer.get(..count).unwrap_or_default()
+/// The first row whose pattern matches; `bits` are those of the words, or more.
+fn matching(rows: &'static [Row], message: &[&str], bits: u64) -> Option<&'static Row> {
+    let may_match = |row: &&Row| row.bits & !bits == 0;
+    rows.iter().filter(may_match).find(|row| begins_with(message.iter().copied(), row.pattern))
 }
 
 /// The row among `rows` that has this kind and action; [`UNPARSED`] if none has, which the tests exclude.
