@@ -68,9 +68,10 @@ fn report(corpus: &Corpus, steps: &mut [Step<'_>], effort: Effort) -> Vec<String
             step.name,
         );
         let goal = GOALS.iter().find(|(name, _)| *name == corpus.name && step.name == "core");
-        missed.extend(goal.filter(|(_, goal)| ratio > goal * TOLERANCE).map(|(name, goal)| {
-            format!("`{name}` takes {ratio:.2} × inflate; the goal is {goal}")
-        }));
+        missed.extend(
+            goal.filter(|(_, goal)| ratio > goal * TOLERANCE)
+                .map(|(name, goal)| format!("`{name}` takes {ratio:.2} × inflate; the goal is {goal}")),
+        );
         if corpus.name == "mid" && step.name == "core" && per_event > MAX_ALLOCATIONS_PER_EVENT {
             missed.push(format!("`mid` has {per_event:.3} allocations an event; the goal is none"));
         }

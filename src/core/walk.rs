@@ -64,13 +64,7 @@ impl Walk<'_> {
         }
     }
 
-    fn scanned(
-        self,
-        scanned: &Scanned<'_, Line<'_>>,
-        resume: Resume,
-        texts: &mut Texts,
-        visit: Visit<'_>,
-    ) -> Walked {
+    fn scanned(self, scanned: &Scanned<'_, Line<'_>>, resume: Resume, texts: &mut Texts, visit: Visit<'_>) -> Walked {
         let stream = &scanned.stream;
         let identity = StreamIdentity::parse(&stream.stream);
         let mut events = (resume.0.index()..).zip(scanned.events.iter().skip(resume.0.index() as usize)).peekable();

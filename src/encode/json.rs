@@ -80,12 +80,7 @@ impl JsonFormat {
         self.line(event, out, |out, view| serde_json::to_writer(out, view).is_ok());
     }
 
-    fn line(
-        &self,
-        event: &Event<'_>,
-        out: &mut Vec<u8>,
-        write: impl FnOnce(&mut Vec<u8>, &View<'_, '_>) -> bool,
-    ) {
+    fn line(&self, event: &Event<'_>, out: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>, &View<'_, '_>) -> bool) {
         let start = out.len();
         let view = View::of(event, self.carries_raw(event), self.origin);
         if !write(out, &view) {

@@ -187,7 +187,8 @@ fn as_path<'a>(bgp: &mut Bgp<'a>, path: Cow<'a, str>, problems: &mut Vec<Problem
     if path.is_empty() {
         return;
     }
-    let is_allowed = |byte: u8| byte.is_ascii_digit() || matches!(byte, b' ' | b'{' | b'}' | b'(' | b')' | b'[' | b']' | b',');
+    let is_allowed =
+        |byte: u8| byte.is_ascii_digit() || matches!(byte, b' ' | b'{' | b'}' | b'(' | b')' | b'[' | b']' | b',');
     let fits = |asn: &str| asn.len() < 10 || asn.parse::<u32>().is_ok();
     let well_formed = path.bytes().all(is_allowed) && path.split(|c: char| !c.is_ascii_digit()).all(fits);
     if !well_formed {

@@ -11,6 +11,7 @@ pub mod escaped;
 pub mod id;
 mod ike;
 pub mod line;
+mod pattern;
 mod route_server;
 pub mod stream;
 mod summary;

@@ -9,8 +9,9 @@
 //! normal life. A tunnel that comes up writes a dozen lines; none of them should wake anybody.
 
 use std::fmt::Write as _;
+use std::sync::LazyLock;
 
-use super::words::{begins_with, bits, first_words};
+use super::pattern::{Pattern, Words};
 use crate::event::{Action, Kind, Severity, Transition};
 
 /// Where `session_state` comes from.
@@ -31,8 +32,6 @@ pub struct Row {
     pub message: &'static str,
     /// Words to match, `*` for any number of them; empty where the status decides.
     pub(crate) pattern: &'static str,
-    /// The pattern's words as bits: most rows are ruled out by them.
-    bits: u64,
     /// The event's kind.
     pub kind: Kind,
     /// The event's action.
@@ -62,7 +61,6 @@ const fn session(
     Row {
         message,
         pattern,
-        bits: bits(pattern),
         kind: Kind::BgpSession,
         action,
         transition,
@@ -82,7 +80,6 @@ const fn ike(
     Row {
         message,
         pattern,
-        bits: bits(pattern),
         kind: Kind::Ike,
         action,
         transition: None,
@@ -101,7 +98,7 @@ const fn status(
     severity: Severity,
     meaning: &'static str,
 ) -> Row {
-    Row { message, pattern: "", bits: 0, kind, action, transition: None, session_state, severity, meaning }
+    Row { message, pattern: "", kind, action, transition: None, session_state, severity, meaning }
 }
 
 use Action as A;
@@ -219,30 +216,29 @@ pub fn rows() -> impl Iterator<Item = &'static Row> {
     SESSION.iter().chain(&[SESSION_OTHER]).chain(SNAPSHOT).chain(ROUTE).chain(ike).chain(LAST)
 }
 
-/// Documented messages have at most 20 words; in a megabyte of text nobody looks for one to its end.
-const MAX_WORDS: usize = 64;
+/// A table's patterns, taken apart once.
+type Patterns = LazyLock<Vec<(Pattern, &'static Row)>>;
 
-// A message is split once for all rows: looking for the words anew for each row was most of `normalize`.
+static SESSION_PATTERNS: Patterns = LazyLock::new(|| patterns(SESSION));
+static IKE_PATTERNS: Patterns = LazyLock::new(|| patterns(IKE));
+
+fn patterns(rows: &'static [Row]) -> Vec<(Pattern, &'static Row)> {
+    rows.iter().map(|row| (Pattern::of(row.pattern), row)).collect()
+}
 
 /// The session row of a message, `AWS-side peer` in front of it or not.
 pub(crate) fn session_row(details: &str) -> Option<&'static Row> {
-    let mut buffer = [""; MAX_WORDS];
-    let (words, bits) = first_words(details, &mut buffer);
-    let has_subject = begins_with(words.iter().copied(), "aws side peer");
-    matching(SESSION, if has_subject { words.get(3..).unwrap_or_default() } else { words }, bits)
+    let words = Words::of(details);
+    matching(&SESSION_PATTERNS, &words, words.after(&["aws", "side", "peer"]))
 }
 
 /// The tunnel activity row of a message.
 pub(crate) fn ike_row(details: &str) -> Option<&'static Row> {
-    let mut buffer = [""; MAX_WORDS];
-    let (words, bits) = first_words(details, &mut buffer);
-    matching(IKE, words, bits)
+    matching(&IKE_PATTERNS, &Words::of(details), 0)
 }
 
-/// The first row whose pattern matches; `bits` are those of the words, or more.
-fn matching(rows: &'static [Row], message: &[&str], bits: u64) -> Option<&'static Row> {
-    let may_match = |row: &&Row| row.bits & !bits == 0;
-    rows.iter().filter(may_match).find(|row| begins_with(message.iter().copied(), row.pattern))
+fn matching(patterns: &[(Pattern, &'static Row)], words: &Words<'_>, from: usize) -> Option<&'static Row> {
+    patterns.iter().find(|(pattern, _)| pattern.fits(words, from)).map(|(_, row)| *row)
 }
 
 /// The row among `rows` that has this kind and action; [`UNPARSED`] if none has, which the tests exclude.

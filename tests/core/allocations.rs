@@ -12,12 +12,18 @@ use super::{MAX_RECORD_BYTES, json, record, shard};
 /// How many allocations the core makes of a record of so many lines, when its buffers have grown.
 fn allocations(lines: &[&str], events: usize, snapshot: &Snapshot) -> u64 {
     let core = Core::new(MAX_RECORD_BYTES, vec![SinkPlan { format: json(), filter: Filter::default() }]);
-    let text =
-        envelope("vpn-0a1b2c3d4e5f60718_203.0.113.17-BGP.log", lines.iter().copied().cycle().take(events));
+    let text = envelope("vpn-0a1b2c3d4e5f60718_203.0.113.17-BGP.log", lines.iter().copied().cycle().take(events));
     let (shard, record, mut scratch) = (shard(), record(1, text), Scratch::default());
     let mut run = || {
         let mut out = core.output(&[SinkId(0)]);
-        core.process(From { shard: &shard, region: None }, &record, Resume::default(), snapshot, &mut scratch, &mut out);
+        core.process(
+            From { shard: &shard, region: None },
+            &record,
+            Resume::default(),
+            snapshot,
+            &mut scratch,
+            &mut out,
+        );
         assert_eq!(out.counts.events.iter().sum::<u64>(), events as u64);
     };
     run();

@@ -187,7 +187,9 @@ mod tests {
         for days in 10_957..47_483 {
             check(|out| time(out, Millis(days * day + days * 7919 % day)), Millis(days * day + days * 7919 % day));
         }
-        for millis in [i64::MIN, -1, 0, 946_684_799_999, 946_684_800_000, 4_102_444_799_999, 4_102_444_800_000, i64::MAX] {
+        for millis in
+            [i64::MIN, -1, 0, 946_684_799_999, 946_684_800_000, 4_102_444_799_999, 4_102_444_800_000, i64::MAX]
+        {
             check(|out| time(out, Millis(millis)), Millis(millis));
         }
     }
