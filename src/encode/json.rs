@@ -12,6 +12,7 @@ use serde::Serialize;
 
 pub use vpn::Repeat;
 
+use super::carry::carries_raw;
 use crate::config::types::{JsonOptions, RawOption};
 use crate::event::{
     Action, Bgp, Cloud, Event, EventId, Ike, Kind, Log, Millis, Origin, Problem, RouteServer, SessionState, Severity,
@@ -82,7 +83,7 @@ impl JsonFormat {
 
     fn line(&self, event: &Event<'_>, out: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>, &View<'_, '_>) -> bool) {
         let start = out.len();
-        let view = View::of(event, self.carries_raw(event), self.origin);
+        let view = View::of(event, carries_raw(self.raw, event), self.origin);
         if !write(out, &view) {
             // No value of these types refuses to be written and a Vec takes all bytes. Should that change,
             // the id is what still leads back to the log.
@@ -99,14 +100,6 @@ impl JsonFormat {
 
     pub(super) fn keeps_raw(&self) -> bool {
         self.raw == RawOption::Always
-    }
-
-    fn carries_raw(&self, event: &Event<'_>) -> bool {
-        match self.raw {
-            RawOption::Always => true,
-            RawOption::Never => false,
-            RawOption::Problems => !event.is_understood(),
-        }
     }
 }
 

@@ -10,7 +10,7 @@ use tunnelog::decode::envelope::{Cursor, Envelope, MessageKind};
 use tunnelog::decode::reader::Reader;
 use tunnelog::decode::scan::scan;
 use tunnelog::delivery::SinkId;
-use tunnelog::encode::{Format, JsonFormat, Repeat, TimelineFormat};
+use tunnelog::encode::{EcsFormat, Format, JsonFormat, OcsfFormat, Repeat, TimelineFormat};
 use tunnelog::enrich::Snapshot;
 use tunnelog::event::EventId;
 use tunnelog::normalize::escaped;
@@ -70,11 +70,18 @@ fn core(plain: &[u8], snapshot: &Snapshot) {
     assert_eq!(quick, slow);
 }
 
-/// The formats of [`items`]: with every line, with odd lines, and for a person.
-fn formats() -> [Format; 3] {
+/// The formats of [`items`]: with every line, with odd lines only, in another schema, and for a person.
+fn formats() -> [Format; 5] {
+    let odd = JsonOptions::default();
     let all = JsonOptions { raw: RawOption::Always, ..JsonOptions::default() };
     let timeline = TimelineFormat { colour: false, date: true, grouped: false };
-    [Format::Json(JsonFormat::new(&all)), Format::Json(JsonFormat::default()), Format::Timeline(timeline)]
+    [
+        Format::Json(JsonFormat::new(&all)),
+        Format::Json(JsonFormat::new(&odd)),
+        Format::Ecs(EcsFormat::new(&all)),
+        Format::Ocsf(OcsfFormat::new(&odd)),
+        Format::Timeline(timeline),
+    ]
 }
 
 /// Ids and bytes of a record's items in each format, each by a core of its own.
