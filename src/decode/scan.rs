@@ -29,7 +29,7 @@ pub struct Scanned<'a, L> {
 }
 
 /// One log event, its line not yet unescaped.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct ScannedEvent<'a, L> {
     id: &'a str,
     timestamp: i64,
@@ -79,9 +79,12 @@ impl<'a, L> ScannedEvent<'a, L> {
     }
 }
 
-/// Reads the record in `text`, and each line by `line`: given a reader behind the quote with which the line begins,
-/// it returns what the line says and leaves the reader before the closing quote, or returns nothing.
-pub fn scan<'a, L>(data: &'a [u8], line: impl Fn(&mut Reader<'a>) -> Option<L>) -> Option<Scanned<'a, L>> {
+/// Reads a log line: given a reader behind the quote with which the line begins, it fills in what the line says and
+/// leaves the reader before the closing quote, or answers nothing.
+pub type ReadLine<'a, L> = fn(&mut Reader<'a>, &mut L) -> Option<()>;
+
+/// Reads the record in `data`, and each line by `line`.
+pub fn scan<'a, L: Default>(data: &'a [u8], line: ReadLine<'a, L>) -> Option<Scanned<'a, L>> {
     // A control character is an error within a string, and no usual record has one outside.
     if data.len() > MAX_BYTES || data.iter().fold(false, |found, byte| found | (*byte < b' ')) {
         return None;
@@ -103,7 +106,9 @@ pub fn scan<'a, L>(data: &'a [u8], line: impl Fn(&mut Reader<'a>) -> Option<L>) 
     reader.expect(b"[")?;
     let mut events = Vec::with_capacity(reader.left() / USUAL_EVENT_BYTES + 1);
     loop {
-        events.push(event(&mut reader, start, &line)?);
+        // Filled in where it stays: an event is large.
+        events.push(ScannedEvent::default());
+        event(&mut reader, start, line, events.last_mut()?)?;
         if !reader.eat(b",") {
             break;
         }
@@ -140,35 +145,36 @@ fn filters(reader: &mut Reader<'_>) -> Option<()> {
     }
 }
 
-fn event<'a, L>(
+fn event<'a, L: Default>(
     reader: &mut Reader<'a>,
     start: usize,
-    line: &impl Fn(&mut Reader<'a>) -> Option<L>,
-) -> Option<ScannedEvent<'a, L>> {
-    let offset = reader.offset() - start;
+    line: ReadLine<'a, L>,
+    event: &mut ScannedEvent<'a, L>,
+) -> Option<()> {
+    event.offset = reader.offset() - start;
     reader.expect(br#"{"id":""#)?;
     // Canonical: without leading zeros. Any other id goes the plain way.
-    let id = reader.digits().filter(|id| !id.starts_with('0'))?;
+    event.id = reader.digits().filter(|id| !id.starts_with('0'))?;
     reader.expect(br#"","timestamp":"#)?;
-    let timestamp = reader.integer()?;
+    event.timestamp = reader.integer()?;
     reader.expect(br#","message":""#)?;
-    let (escaped, line) = message(reader, line)?;
-    let mut fields = Fields::default();
+    message(reader, line, event)?;
     if reader.eat(br#","extractedFields":{"#) {
-        fields = extracted_fields(reader)?;
+        extracted_fields(reader, event)?;
     }
-    reader.expect(b"}")?;
-    Some(ScannedEvent { id, timestamp, account: fields.account, region: fields.region, escaped, offset, line })
+    reader.expect(b"}")
 }
 
 /// The line, to behind its closing quote; and what `line` made of it.
-fn message<'a, L>(
+fn message<'a, L: Default>(
     reader: &mut Reader<'a>,
-    line: &impl Fn(&mut Reader<'a>) -> Option<L>,
-) -> Option<(&'a str, Option<L>)> {
+    line: ReadLine<'a, L>,
+    event: &mut ScannedEvent<'a, L>,
+) -> Option<()> {
     let from = reader.clone();
-    let read = line(reader).filter(|_| reader.eat(b"\""));
+    let read = line(reader, event.line.insert(L::default())).filter(|()| reader.eat(b"\""));
     if read.is_none() {
+        event.line = None;
         *reader = from.clone();
         loop {
             reader.until_quote_or_backslash();
@@ -180,7 +186,8 @@ fn message<'a, L>(
             reader.next().and_then(plain_of)?;
         }
     }
-    Some((reader.since(&from, 1)?, read))
+    event.escaped = reader.since(&from, 1)?;
+    Some(())
 }
 
 /// The character that a one-letter escape stands for (RFC 8259 section 7).
@@ -196,23 +203,16 @@ fn plain_of(escape: u8) -> Option<char> {
     })
 }
 
-#[derive(Default)]
-struct Fields<'a> {
-    account: Option<&'a str>,
-    region: Option<&'a str>,
-}
-
 /// The system fields, to behind their closing brace: strings only, each key once.
-fn extracted_fields<'a>(reader: &mut Reader<'a>) -> Option<Fields<'a>> {
-    let mut fields = Fields::default();
+fn extracted_fields<'a, L>(reader: &mut Reader<'a>, event: &mut ScannedEvent<'a, L>) -> Option<()> {
     loop {
         reader.expect(b"\"")?;
         let key = plain_string(reader)?;
         reader.expect(b":\"")?;
         let value = plain_string(reader)?;
         let slot = match key {
-            "@aws.account" => &mut fields.account,
-            "@aws.region" => &mut fields.region,
+            "@aws.account" => &mut event.account,
+            "@aws.region" => &mut event.region,
             _ => &mut None,
         };
         // A key that comes twice, or with nothing in it: the plain way knows what that means.
@@ -221,7 +221,7 @@ fn extracted_fields<'a>(reader: &mut Reader<'a>) -> Option<Fields<'a>> {
         }
         *slot = Some(value);
         if reader.eat(b"}") {
-            return Some(fields);
+            return Some(());
         }
         reader.expect(b",")?;
     }

@@ -9,20 +9,18 @@ use std::borrow::Cow;
 use super::line::{Line, Scalar, TOP_LEVEL_ONLY};
 use crate::decode::reader::Reader;
 
-/// Reads an object whose quotes are escaped, and nothing behind it.
-pub fn line<'a>(reader: &mut Reader<'a>) -> Option<Line<'a>> {
-    let mut line = Line::default();
+/// Reads an object whose quotes are escaped, and nothing behind it, into `line`.
+pub fn line<'a>(reader: &mut Reader<'a>, line: &mut Line<'a>) -> Option<()> {
     object(reader, |key, reader| {
         if key == "message" {
-            return message(reader, &mut line);
+            return message(reader, line);
         }
         let value = scalar(reader)?;
         if let Some(slot) = line.slot(key) {
             *slot = value;
         }
         Some(())
-    })?;
-    Some(line)
+    })
 }
 
 /// The value of `message`: an object whose keys go into the line, or the details themselves.

@@ -6,7 +6,7 @@
 use super::words::words;
 
 /// Documented messages have at most 20 words; in a megabyte of text nobody looks for one to its end.
-const MAX_WORDS: usize = 64;
+const MAX_WORDS: usize = 32;
 
 /// A message's first words.
 pub(crate) struct Words<'t> {

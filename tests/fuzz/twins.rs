@@ -55,10 +55,8 @@ fn decoding(plain: &[u8]) -> bool {
 /// A line by itself, as it would be escaped within an envelope.
 pub(crate) fn line(line: &str) {
     let escaped = serde_json::to_string(line).unwrap();
-    let mut reader = Reader::new(&escaped[1..]);
-    if let Some(read) = escaped::line(&mut reader)
-        && reader.peek() == Some(b'"')
-    {
+    let (mut reader, mut read) = (Reader::new(&escaped[1..]), Line::default());
+    if escaped::line(&mut reader, &mut read).is_some() && reader.peek() == Some(b'"') {
         assert_eq!(Some(read), Line::from_json(line), "{line}");
     }
 }
