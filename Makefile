@@ -86,7 +86,7 @@ fuzz: need-cargo need-fuzz ## Fuzz one target with coverage: make fuzz TARGET=re
 		"$(TARGET_DIR)/fuzz/$(TARGET)" "$(ROOT)/tests/fuzz/corpus/$(TARGET)" -- -max_len=8192 -dict=tests/fuzz/words.dict $(FUZZ_FLAGS)
 
 # What the core is measured with: the features that it uses, so that nothing else is built.
-CORE_FEATURES := --no-default-features --features libdeflate
+CORE_FEATURES := --no-default-features --features libdeflate,mimalloc
 # `make bench BENCH_FLAGS=--quick`: a few rounds only.
 BENCH_FLAGS ?=
 
