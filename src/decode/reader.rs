@@ -34,7 +34,7 @@ impl<'a> Reader<'a> {
     }
 
     /// Takes the next byte.
-    pub fn next(&mut self) -> Option<u8> {
+    pub fn take(&mut self) -> Option<u8> {
         let byte = self.peek()?;
         self.at += 1;
         Some(byte)

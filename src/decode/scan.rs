@@ -183,7 +183,7 @@ fn message<'a, L: Default>(
             }
             reader.expect(b"\\")?;
             // `\u` among others: the plain way.
-            reader.next().and_then(plain_of)?;
+            reader.take().and_then(plain_of)?;
         }
     }
     event.escaped = reader.since(&from, 1)?;

@@ -63,6 +63,10 @@ pub(crate) fn line(line: &str) {
 
 /// The core's items are the same whichever way it takes. A space before the envelope is enough to make it unusual.
 fn core(plain: &[u8], snapshot: &Snapshot) {
+    // Anything else is never usual, and packed records are read by their first bytes.
+    if !plain.starts_with(b"{") {
+        return;
+    }
     let unusual = [b" ", plain].concat();
     let [quick, slow] = [plain, &unusual].map(|data| items(data, snapshot));
     assert_eq!(quick, slow);
