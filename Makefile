@@ -26,7 +26,7 @@ STATIC_TRIPLE := $(shell uname -m)-unknown-linux-gnu
 STATIC_BINARY := $(TARGET_DIR)/$(STATIC_TRIPLE)/release/tunnelog
 IMAGE_CONTEXT := $(TARGET_DIR)/image
 
-.PHONY: help demo demo-stack stack test simulate chaos fuzz check fmt deny deny-advisories bench schemas golden static image clean \
+.PHONY: help demo demo-stack stack test simulate chaos fuzz check fmt deny deny-advisories bench bench-check bench-steps profiled schemas golden static image clean \
 	need-cargo need-c need-fuzz need-lints
 
 help: ## This list
@@ -87,12 +87,23 @@ fuzz: need-cargo need-fuzz ## Fuzz one target with coverage: make fuzz TARGET=re
 	$(IN_ROOT) PATH="$(dir $(CARGO_FUZZ)):$$PATH" $(CARGO) +nightly fuzz run --fuzz-dir tests/fuzz --sanitizer none --codegen-units 16 $(TARGET) \
 		"$(TARGET_DIR)/fuzz/$(TARGET)" "$(ROOT)/tests/fuzz/corpus/$(TARGET)" -- -max_len=8192 -dict=tests/fuzz/words.dict $(FUZZ_FLAGS)
 
-# `make bench BENCH_FLAGS=--quick`: a few rounds only, for CI.
+# What the core is measured with: the features that it uses, so that nothing else is built.
+CORE_FEATURES := --no-default-features --features libdeflate,mimalloc
+# `make bench BENCH_FLAGS=--quick`: a few rounds only.
 BENCH_FLAGS ?=
 
-bench: need-cargo need-c ## Benchmarks; ends with a table of ratios to bare inflate, which a slow machine does not change
-	$(IN_ROOT) $(CARGO) bench --locked --bench core -- $(BENCH_FLAGS)
-	$(IN_ROOT) $(CARGO) bench --locked --bench ratios -- $(BENCH_FLAGS)
+bench: need-cargo need-c ## A table of what the core costs, in multiples of bare inflate, which a slow machine does not change
+	$(IN_ROOT) $(CARGO) bench --locked $(CORE_FEATURES) --bench ratios -- $(BENCH_FLAGS)
+
+bench-check: need-cargo need-c ## The same in a few rounds; fails if a ratio is 1.5 times its goal. No time fails it
+	$(IN_ROOT) $(CARGO) bench --locked $(CORE_FEATURES) --bench ratios -- --check
+
+bench-steps: need-cargo need-c ## Each step of the core by Criterion, to compare a change with what was before it
+	$(IN_ROOT) $(CARGO) bench --locked $(CORE_FEATURES) --bench core -- $(BENCH_FLAGS)
+
+# Symbols kept and line tables added, otherwise what `make static` ships.
+profiled: need-cargo need-c ## A binary to take flame graphs of: target/profiling/tunnelog (ARCHITECTURE.md says how)
+	$(IN_ROOT) $(CARGO) build --locked --profile profiling
 
 schemas: need-cargo need-c ## Write schemas/ anew from the types
 	$(IN_ROOT) UPDATE_GOLDEN=1 $(CARGO) test --locked --test schemas

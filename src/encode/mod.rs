@@ -17,7 +17,7 @@ pub mod timeline;
 
 pub use dead_letter::DeadLetter;
 pub use ecs::EcsFormat;
-pub use json::JsonFormat;
+pub use json::{JsonFormat, Repeat};
 pub use ocsf::OcsfFormat;
 pub use splunk::SplunkFormat;
 pub use timeline::TimelineFormat;
@@ -84,6 +84,25 @@ impl Format {
             Format::Splunk(_) => Some(splunk::SCHEMA),
             Format::Timeline(_) => None,
             Format::DeadLetter => Some(dead_letter::SCHEMA),
+        }
+    }
+
+    /// Whether it may write [`Event::raw`] of an event that has been understood, so that lines have to be kept.
+    pub fn keeps_raw(&self) -> bool {
+        match self {
+            Format::Json(format) => format.keeps_raw(),
+            Format::Ocsf(format) => format.keeps_raw(),
+            Format::Ecs(format) => format.keeps_raw(),
+            Format::Splunk(format) => format.keeps_raw(),
+            Format::Timeline(_) | Format::DeadLetter => false,
+        }
+    }
+
+    /// As [`encode`](Self::encode), for one event after the other into one buffer; see [`JsonFormat::encode_next`].
+    pub fn encode_next(&self, event: &Event<'_>, out: &mut Vec<u8>, repeat: &mut Repeat) {
+        match self {
+            Format::Json(format) => format.encode_next(event, out, repeat),
+            other => other.encode(event, out),
         }
     }
 
