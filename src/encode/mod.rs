@@ -6,6 +6,8 @@
 
 pub mod dead_letter;
 pub mod json;
+#[cfg(feature = "parquet")]
+pub mod parquet;
 pub mod timeline;
 
 pub use dead_letter::DeadLetter;
@@ -31,6 +33,11 @@ impl Format {
     /// terminal. `colour`: whether the sink is a terminal that shows colours.
     pub fn resolve(configured: Option<&types::Format>, default: types::FormatName, colour: bool) -> Format {
         let name = match configured {
+            Some(types::Format::Options(types::FormatOptions { parquet: Some(parquet), .. })) => {
+                // Rows are read back from our own lines (see `parquet`).
+                let types::ParquetOptions { raw, origin } = *parquet;
+                return Format::Json(JsonFormat::new(&types::JsonOptions { raw, origin, ..Default::default() }));
+            }
             Some(types::Format::Options(options)) => {
                 return Format::Json(JsonFormat::new(options.json.as_ref().unwrap_or(&types::JsonOptions::default())));
             }
@@ -38,7 +45,7 @@ impl Format {
             None => default,
         };
         match name {
-            types::FormatName::Json => Format::Json(JsonFormat::default()),
+            types::FormatName::Json | types::FormatName::Parquet => Format::Json(JsonFormat::default()),
             types::FormatName::Timeline => Format::Timeline(TimelineFormat { colour, ..TimelineFormat::default() }),
         }
     }
@@ -75,9 +82,10 @@ mod tests {
 
     #[test]
     fn formats_that_resolve_alike_are_shared() {
-        let default = types::Format::Options(FormatOptions { json: Some(JsonOptions::default()) });
+        let default =
+            types::Format::Options(FormatOptions { json: Some(JsonOptions::default()), ..FormatOptions::default() });
         let raw = JsonOptions { raw: RawOption::Always, ..JsonOptions::default() };
-        let raw = types::Format::Options(FormatOptions { json: Some(raw) });
+        let raw = types::Format::Options(FormatOptions { json: Some(raw), ..FormatOptions::default() });
         let name = types::Format::Name(FormatName::Json);
         let formats: HashSet<Format> = [None, Some(&default), Some(&name), Some(&raw)]
             .map(|format| Format::resolve(format, FormatName::Json, false))

@@ -61,12 +61,16 @@ impl Check<'_, '_, '_> {
             }
             Some(Format::Options(options)) => {
                 let format = path.key("format");
-                self.exactly_one(&format, "the format", &[("json", options.json.is_some())]);
+                let all = [("json", options.json.is_some()), ("parquet", options.parquet.is_some())];
+                self.exactly_one(&format, "the format", &all);
                 if let Some(json) = &options.json {
                     self.constants(&format.key("json").key("constants"), json);
                 }
             }
             _ => {}
+        }
+        if sink.format.as_ref().is_some_and(Format::is_parquet) {
+            self.parquet(path, sink.s3.as_ref());
         }
     }
 
