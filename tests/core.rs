@@ -34,7 +34,7 @@ fn json() -> Format {
 
 fn json_with_raw() -> Format {
     let options = JsonOptions { raw: RawOption::Always, ..JsonOptions::default() };
-    let format = types::Format::Options(FormatOptions { json: Some(options) });
+    let format = types::Format::Options(FormatOptions { json: Some(options), ..FormatOptions::default() });
     Format::resolve(Some(&format), FormatName::Json, false)
 }
 

@@ -91,7 +91,7 @@ fn check(format: &Format, expect: &str) {
 #[test]
 fn json_is_the_event_that_the_design_shows() {
     let json = JsonOptions { raw: types::RawOption::Always, origin: true, ..JsonOptions::default() };
-    let format = types::Format::Options(FormatOptions { json: Some(json) });
+    let format = types::Format::Options(FormatOptions { json: Some(json), ..FormatOptions::default() });
     let expect = concat!(
         r#"{"schema":"tunnelog.event/1","id":"0123456789abcdef0123456789abcdef","time":"2025-11-08T05:40:29.641Z","#,
         r#""observed":"2025-11-08T05:40:31.102Z","#,

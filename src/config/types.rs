@@ -261,6 +261,12 @@ pub enum Format {
 pub enum FormatName {
     /// Our own schema, one JSON object.
     Json,
+    /// Open Cybersecurity Schema Framework 1.8, one JSON object.
+    Ocsf,
+    /// Elastic Common Schema 9, one JSON object.
+    Ecs,
+    /// Flat JSON in the words of Splunk's Common Information Model.
+    Splunk,
     /// A line for a person.
     Timeline,
     /// The rows of a Parquet file, for the sink `s3` only: `schemas/lake.md` has the columns.
@@ -284,6 +290,15 @@ pub struct FormatOptions {
     /// Our own schema, one JSON object.
     #[serde(default)]
     pub json: Option<JsonOptions>,
+    /// Open Cybersecurity Schema Framework 1.8, one JSON object; constants go to `metadata.tags`.
+    #[serde(default)]
+    pub ocsf: Option<JsonOptions>,
+    /// Elastic Common Schema 9, one JSON object; constants go to `labels`.
+    #[serde(default)]
+    pub ecs: Option<JsonOptions>,
+    /// Flat JSON in the words of Splunk's Common Information Model.
+    #[serde(default)]
+    pub splunk: Option<JsonOptions>,
     /// The rows of a Parquet file, for the sink `s3` only.
     #[serde(default)]
     pub parquet: Option<ParquetOptions>,
@@ -301,7 +316,7 @@ pub struct ParquetOptions {
     pub origin: bool,
 }
 
-/// What `json` carries beside the event.
+/// What a format carries beside the event.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct JsonOptions {
@@ -311,7 +326,7 @@ pub struct JsonOptions {
     /// Whether the record's stream, shard and sequence number go along.
     #[serde(default)]
     pub origin: bool,
-    /// Constant fields that are added to every event, at the top level.
+    /// Constant fields that are added to every event, at the top level; `ocsf` and `ecs` have their own place for them.
     #[serde(default)]
     pub constants: BTreeMap<String, String>,
 }

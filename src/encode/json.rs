@@ -5,6 +5,7 @@
 
 use serde::Serialize;
 
+use super::carry::carries_raw;
 use crate::config::types::{JsonOptions, RawOption};
 use crate::event::{
     Action, Bgp, Cloud, Event, EventId, Ike, Kind, Log, Millis, Origin, Problem, RouteServer, SessionState, Severity,
@@ -60,7 +61,7 @@ impl JsonFormat {
     /// Appends the event as one line.
     pub fn encode(&self, event: &Event<'_>, out: &mut Vec<u8>) {
         let start = out.len();
-        let view = View::of(event, self.carries_raw(event), self.origin);
+        let view = View::of(event, carries_raw(self.raw, event), self.origin);
         if serde_json::to_writer(&mut *out, &view).is_err() {
             // No value of these types refuses to be written and a Vec takes all bytes. Should that change,
             // the id is what still leads back to the log.
@@ -73,16 +74,6 @@ impl JsonFormat {
             out.push(b'}');
         }
         out.push(b'\n');
-    }
-
-    fn carries_raw(&self, event: &Event<'_>) -> bool {
-        match self.raw {
-            RawOption::Always => true,
-            RawOption::Never => false,
-            RawOption::Problems => {
-                event.kind == Kind::Unparsed || event.action == Action::Other || !event.problems.is_empty()
-            }
-        }
     }
 }
 

@@ -19,6 +19,9 @@ duckdb=2.0.1
 pyarrow=26.0.1
 sqlglot=30.30.0
 maven_dependency_plugin=3.8.1
+ocsf_json_schema=1.2.0
+jsonschema=4.26.0
+elastic_ecs=9.4.0
 
 # need COMMAND PACKAGES WHY
 need() {
@@ -63,6 +66,16 @@ install_kafka() {
         -DincludeScope=runtime -DoutputDirectory="$1"
 }
 
+# The published schemas that the formats are held against, and what reads them.
+install_schemas() {
+    need python3 "python3 python3-venv" "the OCSF schemas"
+    need npm npm "the ECS field list"
+    python3 -m venv "$1" || { echo "python3 has no venv, which the OCSF schemas need: apt-get install python3-venv" >&2; exit 1; }
+    "$1/bin/python" -m pip install --quiet --disable-pip-version-check \
+        "ocsf-json-schema==$ocsf_json_schema" "jsonschema==$jsonschema"
+    npm install --silent --no-audit --no-fund --no-save --prefix "$1" "@elastic/ecs@$elastic_ecs"
+}
+
 # part NAME VERSION: installs what is not there in this version.
 part() {
     local name=$1 version=$2
@@ -89,3 +102,4 @@ part python "moto $moto, flask $flask, flask-cors $flask_cors, seaweedfs $seawee
 part lake "duckdb $duckdb, pyarrow $pyarrow, sqlglot $sqlglot"
 part kinesis-local "$kinesis_local"
 part kafka "$kafka"
+part schemas "ocsf-json-schema $ocsf_json_schema, jsonschema $jsonschema, @elastic/ecs $elastic_ecs"

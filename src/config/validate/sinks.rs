@@ -11,7 +11,7 @@ use crate::config::conditions::{kinds_of, words};
 use crate::config::tree::Path;
 use crate::config::types::{Compression, Condition, FileSink, FirehoseSink, Format, FormatName, JsonOptions, Sink};
 use crate::config::units::Size;
-use crate::encode::JsonFormat;
+use crate::encode::{JsonFormat, SplunkFormat};
 
 /// Below this a file sink would make a file for every few events.
 const SMALLEST_ROTATE: Size = Size(4 * 1024);
@@ -61,10 +61,19 @@ impl Check<'_, '_, '_> {
             }
             Some(Format::Options(options)) => {
                 let format = path.key("format");
-                let all = [("json", options.json.is_some()), ("parquet", options.parquet.is_some())];
+                let named = [
+                    ("json", &options.json),
+                    ("ocsf", &options.ocsf),
+                    ("ecs", &options.ecs),
+                    ("splunk", &options.splunk),
+                ];
+                let all = named.iter().map(|(name, options)| (*name, options.is_some()));
+                let all: Vec<_> = all.chain([("parquet", options.parquet.is_some())]).collect();
                 self.exactly_one(&format, "the format", &all);
-                if let Some(json) = &options.json {
-                    self.constants(&format.key("json").key("constants"), json);
+                for (name, options) in named {
+                    if let Some(options) = options {
+                        self.constants(&format.key(name).key("constants"), name, options);
+                    }
                 }
             }
             _ => {}
@@ -107,14 +116,24 @@ impl Check<'_, '_, '_> {
         }
     }
 
-    fn constants(&mut self, path: &Path, json: &JsonOptions) {
-        for name in json.constants.keys() {
-            if JsonFormat::RESERVED.contains(&name.as_str()) {
-                let path = path.key(name);
+    fn constants(&mut self, path: &Path, format: &str, options: &JsonOptions) {
+        for name in options.constants.keys() {
+            let is_taken = match format {
+                "json" => JsonFormat::RESERVED.contains(&name.as_str()),
+                "splunk" => SplunkFormat::is_reserved(name),
+                _ => false,
+            };
+            let path = path.key(name);
+            if is_taken {
                 let message = format!("the event has a field `{name}` of its own");
                 self.report.error(self.tree.find_key(&path), &path, message).note("choose another name");
             } else if name.is_empty() {
-                self.error(&path.key(name), "a field without a name", &["give it a name"]);
+                self.error(&path, "a field without a name", &["give it a name"]);
+            } else if format == "ecs" && name.contains('.') {
+                // Elasticsearch reads a point as a level: `a` and `a.b` cannot both be fields of one index.
+                let message = format!("`{name}` has a point, which a label cannot have");
+                let remedy = format!("write `{}`", name.replace('.', "_"));
+                self.report.error(self.tree.find_key(&path), &path, message).note(remedy);
             }
         }
     }
