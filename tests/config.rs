@@ -45,7 +45,7 @@ fn every_wrong_file_gets_its_golden_text() {
 
 /// In a build without these parts, that they are missing is all that is said.
 #[test]
-#[cfg(all(feature = "aws", feature = "kafka", feature = "zstd"))]
+#[cfg(all(feature = "aws", feature = "kafka", feature = "parquet", feature = "zstd"))]
 fn every_wrong_file_about_aws_and_kafka_gets_its_golden_text() {
     check_folder("tests/config/aws");
 }

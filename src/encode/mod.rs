@@ -12,6 +12,8 @@ pub mod json;
 mod object;
 pub mod ocsf;
 pub mod outcome;
+#[cfg(feature = "parquet")]
+pub mod parquet;
 pub mod splunk;
 pub mod timeline;
 
@@ -56,7 +58,11 @@ impl Format {
 
     /// The one format that has options; `json` where none has, which the check of the pipeline file refuses.
     fn with_options(options: &types::FormatOptions) -> Format {
-        let types::FormatOptions { json, ocsf, ecs, splunk } = options;
+        let types::FormatOptions { json, ocsf, ecs, splunk, parquet } = options;
+        if let Some(types::ParquetOptions { raw, origin }) = *parquet {
+            // Rows are read back from our own lines (see `parquet`).
+            return Format::Json(JsonFormat::new(&types::JsonOptions { raw, origin, ..Default::default() }));
+        }
         match (json, ocsf, ecs, splunk) {
             (None, Some(options), _, _) => Format::Ocsf(OcsfFormat::new(options)),
             (None, None, Some(options), _) => Format::Ecs(EcsFormat::new(options)),
@@ -67,7 +73,7 @@ impl Format {
 
     fn named(name: types::FormatName, options: &types::JsonOptions, colour: bool) -> Format {
         match name {
-            types::FormatName::Json => Format::Json(JsonFormat::new(options)),
+            types::FormatName::Json | types::FormatName::Parquet => Format::Json(JsonFormat::new(options)),
             types::FormatName::Ocsf => Format::Ocsf(OcsfFormat::new(options)),
             types::FormatName::Ecs => Format::Ecs(EcsFormat::new(options)),
             types::FormatName::Splunk => Format::Splunk(SplunkFormat::new(options)),

@@ -334,7 +334,8 @@ async fn connect(
     }
     #[cfg(feature = "aws")]
     if let Some(s3) = &config.s3 {
-        return crate::sink::s3::connect(context, s3, aws).await;
+        let objects = crate::sink::s3::Objects::of(config.format.as_ref());
+        return crate::sink::s3::connect(context, s3, objects, aws).await;
     }
     Err(ConnectError::Standing("it is of no kind that this build has".into()))
 }

@@ -55,6 +55,7 @@ pub(crate) fn validate(loaded: &Loaded, tree: &Node, report: &mut Report<'_>) {
 enum Feature {
     Aws,
     Kafka,
+    Parquet,
 }
 
 struct Check<'a, 'r, 't> {
@@ -112,6 +113,7 @@ impl Check<'_, '_, '_> {
         let (name, built) = match feature {
             Feature::Aws => ("aws", cfg!(feature = "aws")),
             Feature::Kafka => ("kafka", cfg!(feature = "kafka")),
+            Feature::Parquet => ("parquet", cfg!(feature = "parquet")),
         };
         if !built {
             let remedy = format!("build it with `cargo build --features {name}`");
