@@ -50,7 +50,7 @@ use aws_sdk_sts::config::{Credentials, SharedCredentialsProvider};
 pub(crate) use self::kafka::{Kafka, KafkaBroker, kafka, secure_kafka};
 pub(crate) use self::kinesis::{KinesisLocal, active, kinesis};
 pub(crate) use self::moto::{Moto, moto};
-pub(crate) use self::process::{Part, folder, free_port, installed};
+pub(crate) use self::process::{Part, file, folder, free_port, installed, start};
 pub(crate) use self::s3::{READER, S3, s3};
 
 /// The Region that all parts are in.
