@@ -7,7 +7,8 @@ use std::process::{Command, Stdio};
 
 use serde_json::Value;
 use tempfile::TempDir;
-use tunnelog::config::types::Simulate;
+use tunnelog::config::types::{JsonOptions, Simulate};
+use tunnelog::encode::{Format, SplunkFormat};
 
 use super::collector::{Collector, Fault, TOKEN};
 use super::day::{Day, Stream, bare};
@@ -105,10 +106,11 @@ fn a_day_reaches_splunk_through_faults_and_a_kill_and_the_token_is_written_nowhe
     world.stream.put(&day.records[half..]);
     let mut running = world.start();
 
-    let all: Vec<Value> = day.expected().into_values().flatten().collect();
-    let wanted: BTreeMap<String, Value> = all
+    let format = Format::Splunk(SplunkFormat::new(&JsonOptions::default()));
+    let wanted: BTreeMap<String, Value> = day
+        .events(format)
         .iter()
-        .filter(|event| !LEFT_OUT.contains(&text(event, "/action")))
+        .filter(|event| !LEFT_OUT.contains(&text(event, "/vendor_action")))
         .map(|event| (text(event, "/id").to_owned(), bare(event)))
         .collect();
     assert!(wanted.len() > 100, "{}", wanted.len());

@@ -270,7 +270,9 @@ mod tests {
     fn a_load_balancers_cookies_are_sent_back() {
         let check = |before: &str, set: &[&str], expect: Option<&str>| {
             let mut headers = HeaderMap::new();
-            set.iter().for_each(|value| drop(headers.append(SET_COOKIE, value.parse().unwrap())));
+            for value in set {
+                headers.append(SET_COOKIE, value.parse().unwrap());
+            }
             assert_eq!(cookies(before, &headers).as_deref(), expect, "{before} {set:?}");
         };
         check("", &[], None);
