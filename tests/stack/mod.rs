@@ -20,6 +20,8 @@
 //! | [`moto`] | Firehose → S3, CloudWatch Logs → Kinesis, STS, EC2, … | check signatures, end a closed shard |
 //! | `lake/bin/python` | DuckDB, pyarrow and sqlglot, run by `tests/lake.rs` | Athena's own engine |
 //!
+//! The part `schemas` runs nothing: it is what OCSF and Elastic publish, for `tests/formats.rs`.
+//!
 //! Each is started on first use and shared by the tests of one test binary; names (streams, topics, buckets) must
 //! therefore be a test's own: [`unique`] makes one. `TYPE::start()` starts one for the caller alone.
 //!
