@@ -38,6 +38,7 @@ pub mod aws;
 pub mod pipeline;
 
 pub mod config;
+pub mod cost;
 pub mod schema;
 pub mod telemetry;
 

@@ -44,7 +44,7 @@ macro_rules! clauses {
 use clauses;
 
 clauses! {
-    [Firehose::new(Pack::Always), Firehose::new(Pack::Never)]
+    [Firehose::new(Pack::Always), Firehose::new(Pack::Never), Firehose::new(Pack::Always).compressing()]
     everything_is_delivered_and_settled_in_order
     a_barrier_settles_all_that_is_on_the_way
     a_lane_that_can_read_no_further_is_flushed
@@ -59,7 +59,8 @@ clauses! {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_refused_item_becomes_a_dead_letter_and_its_neighbours_go_on() {
     let odd = bench::Odd { padding: 1_100_000, time: Millis(0) };
-    for pack in [Pack::Always, Pack::Never] {
-        contract::a_refused_item_becomes_a_dead_letter_and_its_neighbours_go_on(&Firehose::new(pack), odd).await;
+    let all = [Firehose::new(Pack::Always), Firehose::new(Pack::Never), Firehose::new(Pack::Always).compressing()];
+    for destination in &all {
+        contract::a_refused_item_becomes_a_dead_letter_and_its_neighbours_go_on(destination, odd).await;
     }
 }

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use super::cost::CostArgs;
 use super::{Outcome, connect, place};
 use crate::checkpoint::Location;
 use crate::config::{Level, Loaded, Problem, count_line, load};
@@ -11,11 +12,15 @@ Without --connect nothing is connected to. With it, each source, sink, dead lett
 each a line says what is there, or what is wrong and what to do. It starts nothing and writes nothing: that writing is
 allowed shows at the start only. It may be used beside a running pipeline.
 
+Where AWS bills something, it also says what a million events will cost, what that assumes, and what is not in it. That
+is arithmetic on the pipeline file and list prices: nothing is asked.
+
 Exit codes: 0 all is well, 1 something could not be reached, 2 a file has problems
 
 Examples:
   tunnelog check pipelines/*.yaml
-  tunnelog check --connect pipelines/siem-kafka.yaml";
+  tunnelog check --connect pipelines/siem-kafka.yaml
+  tunnelog check --events-per-day 20000000 --shards 2 pipelines/datalake-firehose.yaml";
 
 /// Check pipeline files: every problem at once, with its place and what to write instead
 #[derive(Debug, clap::Args)]
@@ -24,6 +29,8 @@ pub(super) struct CheckArgs {
     /// Reach what the pipelines name: streams, topics, buckets, files; say whose the credentials are
     #[arg(long)]
     connect: bool,
+    #[command(flatten)]
+    cost: CostArgs,
     /// Pipeline files
     #[arg(required = true, value_name = "PIPELINE")]
     pipelines: Vec<PathBuf>,
@@ -31,12 +38,14 @@ pub(super) struct CheckArgs {
 
 pub(super) fn run(arguments: &CheckArgs) -> anyhow::Result<Outcome> {
     let mut outcome = Outcome::Finished;
+    let costs = arguments.cost.costs()?;
     for path in &arguments.pipelines {
         let Some(loaded) = load_and_say(path) else {
             outcome = Outcome::Misused;
             continue;
         };
         say_what_it_does(&loaded);
+        anstream::print!("{}", costs.text(&loaded));
         if arguments.connect && connect::run(&loaded)? == Outcome::Failed && outcome == Outcome::Finished {
             outcome = Outcome::Failed;
         }

@@ -7,6 +7,7 @@ mod changes;
 mod check;
 mod checkpoint;
 mod connect;
+mod cost;
 mod decode;
 mod interrupt;
 #[cfg(feature = "aws")]

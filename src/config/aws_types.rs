@@ -83,6 +83,20 @@ pub struct FirehoseSink {
     /// Whether many events share one Firehose record. Each record is billed as a multiple of 5 KiB.
     #[serde(default)]
     pub pack: Pack,
+    /// Compresses each packed record, which is what is billed. For streams that deliver to S3 and neither compress,
+    /// convert nor process: an object is then a chain of gzip members or Zstandard frames, so give the stream the file
+    /// extension `.gz` (`.zst`).
+    #[serde(default)]
+    pub compression: Compression,
+    /// How long events gather before a packed record is sent that is not full, at most 30s. Firehose itself waits longer
+    /// before it writes an object.
+    #[serde(default = "default_linger")]
+    pub linger: Duration,
+}
+
+/// At some events a second the records of this much time are a few times 5 KiB, whatever they are rounded up to.
+fn default_linger() -> Duration {
+    Duration::from_secs(10)
 }
 
 /// Whether many events share one Firehose record.

@@ -7,9 +7,10 @@ use std::time::Duration;
 use tokio::sync::mpsc::{Sender, UnboundedReceiver};
 
 use super::Happened;
+use super::spread::{Helpers, Made, Work};
 use super::tally::SourceTally;
 use crate::backoff::Backoff;
-use crate::core::{Core, From, Output, Resume, Scratch, Step};
+use crate::core::{Core, Resume, Scratch};
 use crate::delivery::{PieceEnd, ReadResult, ReaderId, SinkId};
 use crate::enrich::Inventory;
 use crate::source::{Feed, Position, Reader, Record, Reopen, ShardId, SourceError, StartAt};
@@ -42,6 +43,7 @@ pub(super) struct ReaderTask {
     pub region: Option<Arc<str>>,
     pub core: Arc<Core>,
     pub inventory: Arc<Inventory>,
+    pub helpers: Arc<Helpers>,
     pub tally: Arc<SourceTally>,
 }
 
@@ -51,6 +53,19 @@ struct Buffer {
     records: VecDeque<Record>,
     resume: Resume,
     ended: bool,
+    /// Bytes of records that make a full piece, as the last ones did.
+    worth: Option<usize>,
+}
+
+impl Buffer {
+    /// `read` bytes of records became `made` bytes of a piece.
+    fn learn(&mut self, read: usize, made: usize) {
+        if read > 0 {
+            // Where filters leave nothing, a piece is never full.
+            let worth = (read as u64).saturating_mul(piece_bytes() as u64).checked_div(made as u64);
+            self.worth = Some(worth.map_or(usize::MAX, |worth| usize::try_from(worth).unwrap_or(usize::MAX)));
+        }
+    }
 }
 
 /// Why a reader's task ended.
@@ -90,7 +105,7 @@ impl ReaderTask {
                     fetched = self.fetch(reader.as_mut(), &mut buffer) => fetched?,
                 }
             }
-            let result = self.piece(&grant, &mut buffer, &mut scratch);
+            let result = self.piece(&grant, &mut buffer, &mut scratch).await;
             events.send(Happened::Read(result)).await.map_err(|_| Stop::Closed)?;
             match grants.recv().await {
                 Some(next) => grant = next,
@@ -144,38 +159,38 @@ impl ReaderTask {
     }
 
     /// Processes what is in the buffer, up to a piece's size or the grant's end.
-    fn piece(&self, grant: &Grant, buffer: &mut Buffer, scratch: &mut Scratch) -> ReadResult {
-        let snapshot = self.inventory.snapshot();
-        let from = From { shard: &self.shard, region: self.region.as_deref() };
+    async fn piece(&self, grant: &Grant, buffer: &mut Buffer, scratch: &mut Scratch) -> ReadResult {
         let buffered_to = buffer.records.back().map(|record| record.position);
-        let mut out: Output = self.core.output(&grant.sinks);
-        let mut end = PieceEnd::More;
-        while let Some(record) = buffer.records.front() {
-            if grant.until.is_some_and(|until| record.position > until) {
-                end = PieceEnd::Limit;
-                break;
-            }
-            if out.bytes() >= piece_bytes() {
-                break;
-            }
-            match self.core.process(from, record, buffer.resume, &snapshot, scratch, &mut out) {
-                Step::Done => {
-                    buffer.resume = Resume::default();
-                    scratch.trim();
-                    self.tally.read_to(record);
-                    buffer.records.pop_front();
-                }
-                Step::More(resume) => {
-                    buffer.resume = resume;
-                    break;
-                }
-            }
+        let granted = |record: &&Record| grant.until.is_none_or(|until| record.position <= until);
+        let records: Vec<&Record> = buffer.records.iter().take_while(granted).collect();
+        let made = self.work(grant).spread(&records, buffer.resume, buffer.worth, &self.helpers, scratch).await;
+        let Made { mut out, records, resume } = made;
+        buffer.resume = resume;
+        let mut read_bytes = 0;
+        for record in buffer.records.drain(..records) {
+            self.tally.read_to(&record);
+            read_bytes += record.data.len();
         }
+        buffer.learn(read_bytes, out.bytes());
         self.tally.count(&out.counts);
         self.inventory.misses.note(std::mem::take(&mut out.misses));
-        if buffer.ended && buffer.records.is_empty() {
-            end = PieceEnd::ShardEnd;
-        }
+        let is_beyond = buffer.records.front().is_some_and(|record| !granted(&record));
+        let end = match (buffer.records.is_empty(), buffer.ended) {
+            (true, true) => PieceEnd::ShardEnd,
+            _ if is_beyond => PieceEnd::Limit,
+            _ => PieceEnd::More,
+        };
         ReadResult { reader: self.id, piece: self.core.piece(out), end, buffered_to }
+    }
+
+    fn work(&self, grant: &Grant) -> Work {
+        Work {
+            core: Arc::clone(&self.core),
+            shard: self.shard.clone(),
+            region: self.region.clone(),
+            snapshot: self.inventory.snapshot(),
+            sinks: grant.sinks.clone(),
+            full_bytes: piece_bytes(),
+        }
     }
 }

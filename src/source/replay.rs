@@ -24,7 +24,7 @@ use crate::normalize::stream::StreamIdentity;
 use crate::telemetry::rate_limit::RateLimit;
 
 /// What is read in one go at most: a batch of records and of bytes.
-const BATCH_RECORDS: usize = 200;
+const BATCH_RECORDS: usize = 1000;
 /// See [`BATCH_RECORDS`].
 const BATCH_BYTES: usize = 1024 * 1024;
 
@@ -225,25 +225,33 @@ struct FileReader {
     state: State,
 }
 
+impl FileReader {
+    /// Reads a batch on a thread that may wait for the disk.
+    fn reading(&self, mut input: Box<Input>) -> State {
+        let (path, after, log) = (self.path.clone(), self.after, Arc::clone(&self.log));
+        State::Reading(tokio::task::spawn_blocking(move || {
+            let batch = batch(&mut input, after, &mut |found| say(&log, &path, found));
+            (input, batch)
+        }))
+    }
+}
+
 #[async_trait]
 impl Reader for FileReader {
     async fn next(&mut self) -> Result<Feed, SourceError> {
         // The work is kept in `state`, so that a call that is dropped loses nothing.
         if let State::Ready(_) = &self.state
-            && let State::Ready(mut input) = std::mem::replace(&mut self.state, State::Ended)
+            && let State::Ready(input) = std::mem::replace(&mut self.state, State::Ended)
         {
-            let (path, after, log) = (self.path.clone(), self.after, Arc::clone(&self.log));
-            self.state = State::Reading(tokio::task::spawn_blocking(move || {
-                let batch = batch(&mut input, after, &mut |found| say(&log, &path, found));
-                (input, batch)
-            }));
+            self.state = self.reading(input);
         }
         let State::Reading(job) = &mut self.state else { return Ok(Feed::ShardEnd) };
         let (input, batch) =
             job.await.map_err(|error| SourceError::Fatal(format!("reading ended abnormally: {error}")))?;
         match batch.map_err(|error| unreadable(&self.path, &error))? {
             Some(records) => {
-                self.state = State::Ready(input);
+                // The next batch is read while this one is processed.
+                self.state = self.reading(input);
                 Ok(Feed::Records(records))
             }
             None => {

@@ -3,8 +3,10 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use flate2::read::MultiGzDecoder;
 use tempfile::TempDir;
-use tunnelog::config::types::{FirehoseSink, Pack};
+use tunnelog::config::types::{Compression, FirehoseSink, Pack};
+use tunnelog::config::units;
 use tunnelog::delivery::{LaneKey, LaneState};
 use tunnelog::sink::rejects::MemoryRejects;
 use tunnelog::sink::{Context, Sink, firehose};
@@ -28,6 +30,16 @@ pub(crate) struct Firehose {
     read: Mutex<(usize, Vec<String>)>,
 }
 
+/// The lines in what arrived, compressed or not.
+pub(crate) fn plain(bytes: &[u8]) -> Vec<u8> {
+    let mut plain = Vec::new();
+    match bytes {
+        [0x1f, 0x8b, ..] => std::io::copy(&mut MultiGzDecoder::new(bytes), &mut plain).map(drop).unwrap(),
+        _ => plain.extend_from_slice(bytes),
+    }
+    plain
+}
+
 impl Firehose {
     pub(crate) fn new(pack: Pack) -> Firehose {
         Firehose::before(Server::start(), "vpn", pack)
@@ -37,11 +49,21 @@ impl Firehose {
         Firehose {
             server,
             rejects: Arc::default(),
-            config: FirehoseSink { stream: stream.to_owned(), pack },
+            config: FirehoseSink {
+                stream: stream.to_owned(),
+                pack,
+                compression: Compression::None,
+                linger: units::Duration::from_secs(1),
+            },
             folder: tempfile::tempdir().unwrap(),
             read_back: None,
             read: Mutex::default(),
         }
+    }
+
+    pub(crate) fn compressing(mut self) -> Firehose {
+        self.config.compression = Compression::Gzip;
+        self
     }
 
     pub(crate) fn reading_back(self, read_back: ReadBack) -> Firehose {
@@ -61,7 +83,7 @@ impl Firehose {
     fn lines(&self) -> Vec<u8> {
         match &self.read_back {
             Some(read_back) => read_back(),
-            None => self.server.state().stored.concat(),
+            None => self.server.state().stored.iter().flat_map(|record| plain(record)).collect(),
         }
     }
 
@@ -74,7 +96,7 @@ impl Firehose {
 
 impl Destination for Firehose {
     fn name(&self) -> String {
-        format!("firehose, pack {:?}", self.config.pack)
+        format!("firehose, pack {:?}, compression {:?}", self.config.pack, self.config.compression)
     }
 
     fn open(&self) -> Result<Box<dyn Sink>, String> {

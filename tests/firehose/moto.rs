@@ -3,7 +3,7 @@
 use aws_sdk_firehose::types::{CompressionFormat, ExtendedS3DestinationConfiguration};
 use tunnelog::config::types::Pack;
 
-use super::destination::Firehose;
+use super::destination::{Firehose, plain};
 use super::server::Server;
 use super::stack;
 use super::{clauses, contract};
@@ -44,7 +44,8 @@ impl Delivery {
             while let Some(page) = pages.next().await {
                 for object in page.unwrap().contents() {
                     let get = self.s3.get_object().bucket(&self.bucket).key(object.key().unwrap());
-                    bytes.extend(get.send().await.unwrap().body.collect().await.unwrap().to_vec());
+                    // An object of compressed records is read as one file.
+                    bytes.extend(plain(&get.send().await.unwrap().body.collect().await.unwrap().to_vec()));
                 }
             }
             bytes
@@ -66,6 +67,13 @@ clauses! {
     a_rewind_repeats_a_whole_suffix_and_loses_nothing
     a_shutdown_in_the_middle_delivers_what_was_read_and_the_next_run_the_rest
     a_destination_that_fails_for_a_while_gets_everything_once
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn compressed_records_make_objects_that_any_tool_reads() {
+    let destination = before_moto(Pack::Auto).compressing();
+    contract::everything_is_delivered_and_settled_in_order(&destination).await;
+    contract::a_destination_that_fails_for_a_while_gets_everything_once(&before_moto(Pack::Auto).compressing()).await;
 }
 
 /// Without our server between them: the SDK and moto alone, as a pipeline reaches a real stream.

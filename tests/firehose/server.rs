@@ -13,6 +13,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
+use super::destination::plain;
+
 /// What goes wrong with a request.
 #[derive(Clone, Debug)]
 pub(crate) enum Fault {
@@ -273,7 +275,7 @@ fn broken_limit(records: &[Vec<u8>], length: usize) -> Option<String> {
     if length > 4 * 1024 * 1024 {
         return Some(format!("a request of {length} bytes"));
     }
-    let torn = records.iter().find(|record| !record.ends_with(b"\n"));
+    let torn = records.iter().find(|record| !plain(record).ends_with(b"\n"));
     torn.map(|record| format!("a record of {} bytes that does not end its line", record.len()))
 }
 

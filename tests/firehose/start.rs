@@ -84,6 +84,56 @@ async fn a_stream_that_takes_nothing_from_us_is_refused_at_the_start() {
     }
 }
 
+/// Sent all the same, the objects would be unreadable.
+#[tokio::test(flavor = "multi_thread")]
+async fn compression_is_refused_where_the_stream_reads_or_compresses_its_records() {
+    let s3 = |key: &str, value: Value| {
+        let mut with = description("lake");
+        with["Destinations"][0]["ExtendedS3DestinationDescription"][key] = value;
+        with
+    };
+    let mut search = description("lake");
+    search["Destinations"][0] = json!({"DestinationId": "d", "AmazonopensearchserviceDestinationDescription": {}});
+    let delimiter = json!({"Enabled": true, "Processors": [{"Type": "AppendDelimiterToRecord"}]});
+    let cases: [(Value, &str); 4] = [
+        (s3("CompressionFormat", json!("GZIP")), "set its compression to UNCOMPRESSED"),
+        (s3("DataFormatConversionConfiguration", json!({"Enabled": true})), "switch off record format conversion"),
+        (s3("ProcessingConfiguration", delimiter), "switch off its processing"),
+        (search, "only buckets take what is compressed already"),
+    ];
+    for (description, expect) in cases {
+        let destination = Firehose::new(Pack::Auto).compressing();
+        destination.server.state().description = Some(Ok(description));
+        check(&refusal(&destination), &["delivery stream `vpn` in us-east-1", expect, "or set `compression: none`"]);
+    }
+    // Where it cannot be asked, `pack: always` says that somebody knows.
+    let unknown = Firehose::new(Pack::Auto).compressing();
+    unknown.server.state().description = Some(Err("AccessDeniedException"));
+    check(&refusal(&unknown), &["`compression` cannot be used", "`firehose:DescribeDeliveryStream` is not allowed"]);
+    let known = Firehose::new(Pack::Always).compressing();
+    known.server.state().description = Some(Err("AccessDeniedException"));
+    assert!(is_packed(&known).await);
+    assert!(known.server.state().stored[0].starts_with(&[0x1f, 0x8b]));
+}
+
+/// Checkpoints come each second, and each record is billed as 5 KiB.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_checkpoint_does_not_cut_a_record_short() {
+    let mut destination = Firehose::new(Pack::Always);
+    destination.config.linger = tunnelog::config::units::Duration::from_secs(30);
+    let load = Load { shards: 1, records: 9, ..Load::default() };
+    let mut bench = Bench::new(load, &destination, BTreeMap::new());
+    // The last record is left to the end, which does not wait.
+    for _ in 0..8 {
+        bench.may_read = 1;
+        bench.checkpoint().await;
+    }
+    bench.finish().await;
+    check_once(&destination, load);
+    let records: usize = destination.server.state().seen.iter().map(|request| request.records.len()).sum();
+    assert_eq!(records, 1, "what came within `linger` shares a record");
+}
+
 /// Delivers a few items and says whether they shared a record.
 async fn is_packed(destination: &Firehose) -> bool {
     let load = Load { shards: 1, records: 5, ..Load::default() };

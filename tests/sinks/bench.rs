@@ -229,6 +229,16 @@ impl<'d> Bench<'d> {
         self.fill();
     }
 
+    /// A checkpoint, and one turn of the sink: what it would do at once it does, and nobody waits for the rest.
+    pub(crate) async fn checkpoint(&mut self) {
+        self.fill();
+        self.dispatcher.checkpoint();
+        self.fill();
+        if let Ok(word) = tokio::time::timeout(std::time::Duration::ZERO, self.sink.next()).await {
+            self.heard(word);
+        }
+    }
+
     /// To the end of all shards, without a single checkpoint on the way: flushes and finishes must do.
     pub(crate) async fn finish(&mut self) {
         self.may_read = usize::MAX;

@@ -9,12 +9,16 @@ use super::{Check, Feature};
 use crate::config::Level;
 use crate::config::conditions::{kinds_of, words};
 use crate::config::tree::Path;
-use crate::config::types::{Compression, Condition, FileSink, FirehoseSink, Format, FormatName, JsonOptions, Sink};
+use crate::config::types::{
+    Compression, Condition, FileSink, FirehoseSink, Format, FormatName, JsonOptions, Pack, Sink,
+};
 use crate::config::units::Size;
 use crate::encode::{JsonFormat, SplunkFormat};
 
 /// Below this a file sink would make a file for every few events.
 const SMALLEST_ROTATE: Size = Size(4 * 1024);
+/// `limits.outage_after` has this default: a sink that gathers for longer would look like one that is out.
+const LONGEST_LINGER: std::time::Duration = std::time::Duration::from_secs(30);
 /// Names of Firehose streams.
 const FIREHOSE_NAME: usize = 64;
 
@@ -71,7 +75,9 @@ impl Check<'_, '_, '_> {
                     ("ecs", &options.ecs),
                     ("splunk", &options.splunk),
                 ];
-                self.exactly_one(&format, "the format", &named.map(|(name, options)| (name, options.is_some())));
+                let all = named.iter().map(|(name, options)| (*name, options.is_some()));
+                let all: Vec<_> = all.chain([("parquet", options.parquet.is_some())]).collect();
+                self.exactly_one(&format, "the format", &all);
                 for (name, options) in named {
                     if let Some(options) = options {
                         self.constants(&format.key(name).key("constants"), name, options);
@@ -80,10 +86,26 @@ impl Check<'_, '_, '_> {
             }
             _ => {}
         }
+        if sink.format.as_ref().is_some_and(Format::is_parquet) {
+            self.parquet(path, sink.s3.as_ref());
+        }
     }
 
     fn firehose(&mut self, path: &Path, firehose: &FirehoseSink) {
         self.built(path, Feature::Aws, "sink `firehose`");
+        self.compression(&path.key("compression"), firehose.compression);
+        if firehose.compression != Compression::None && firehose.pack == Pack::Never {
+            let notes = ["leave `pack` out, or `compression`"];
+            self.error(
+                &path.key("compression"),
+                "only records of many events are compressed, and `pack` is `never`",
+                &notes,
+            );
+        }
+        if firehose.linger.0 > LONGEST_LINGER {
+            let notes = ["30s at most: a destination that says nothing for longer is taken for down"];
+            self.error(&path.key("linger"), "too long", &notes);
+        }
         let path = path.key("stream");
         if firehose.stream.starts_with("arn:") {
             let notes = ["give the name alone: what stands after `deliverystream/`"];

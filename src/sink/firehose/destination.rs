@@ -2,8 +2,9 @@
 //! many events. The table and its reasons are in the documentation of the parent module.
 
 use aws_sdk_firehose::types::{
-    DeliveryStreamDescription, DeliveryStreamStatus, DeliveryStreamType, DestinationDescription,
+    CompressionFormat, DeliveryStreamDescription, DeliveryStreamStatus, DeliveryStreamType, DestinationDescription,
     ExtendedS3DestinationDescription, ProcessingConfiguration, Processor, ProcessorParameterName, ProcessorType,
+    S3DestinationDescription as S3,
 };
 
 /// Where a stream delivers, and how it wants its records.
@@ -13,6 +14,8 @@ pub(super) struct Destination {
     pub place: String,
     /// Why a record must hold one event only; none: it may hold many.
     pub one_event_because: Option<&'static str>,
+    /// Why its records must not be compressed; none: they may be.
+    pub plain_because: Option<&'static str>,
 }
 
 /// Reads the description; an error says why the stream cannot be written to and what to do.
@@ -27,7 +30,7 @@ pub(super) fn read(description: &DeliveryStreamDescription) -> Result<Destinatio
     }
     let extended = destination.extended_s3_destination_description();
     let because = fixed.or_else(|| because_of_processing(processing, extended));
-    Ok(Destination { place, one_event_because: because })
+    Ok(Destination { place, one_event_because: because, plain_because: because_of_reading(destination, processing) })
 }
 
 /// What is said of a stream that takes records of CloudWatch Logs only.
@@ -38,7 +41,7 @@ pub(super) const DECOMPRESSION: &str = "it has the decompression of CloudWatch L
 const UNKNOWN: &str = "it is unknown whether its destination takes several in one";
 
 fn one_event(place: impl Into<String>, because: &'static str) -> Destination {
-    Destination { place: place.into(), one_event_because: Some(because) }
+    Destination { place: place.into(), one_event_because: Some(because), plain_because: Some(NOT_S3) }
 }
 
 fn can_be_written(description: &DeliveryStreamDescription) -> Result<(), String> {
@@ -137,6 +140,35 @@ fn because_of_processing(
     let partitions = partitions.is_some_and(|partitions| partitions.enabled() == Some(true));
     if (partitions || has(processing, &ProcessorType::MetadataExtraction)) && !takes_lines_apart(processing) {
         return Some("its dynamic partitioning reads one event a record (switch on its deaggregation of JSON)");
+    }
+    None
+}
+
+const NOT_S3: &str = "only buckets take what is compressed already";
+
+/// Why a stream has to be able to read its records. Compressed ones must reach the bucket as they are: a chain of gzip
+/// members or Zstandard frames.
+fn because_of_reading(
+    of: &DestinationDescription,
+    processing: Option<&ProcessingConfiguration>,
+) -> Option<&'static str> {
+    let s3 = of.extended_s3_destination_description();
+    let Some(format) =
+        s3.map(|s3| s3.compression_format()).or(of.s3_destination_description().map(S3::compression_format))
+    else {
+        return Some(NOT_S3);
+    };
+    if of.redshift_destination_description().is_some() {
+        return Some(NOT_S3);
+    }
+    if *format != CompressionFormat::Uncompressed {
+        return Some("it compresses its objects itself (set its compression to UNCOMPRESSED)");
+    }
+    if s3.and_then(|s3| s3.data_format_conversion_configuration()).is_some_and(|of| of.enabled() != Some(false)) {
+        return Some("it converts its records and has to read them (switch off record format conversion)");
+    }
+    if !processors(processing).is_empty() {
+        return Some("it processes its records and has to read them (switch off its processing)");
     }
     None
 }

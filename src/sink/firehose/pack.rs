@@ -6,10 +6,17 @@
 
 use std::collections::VecDeque;
 
+use crate::config::types::Compression;
 use crate::sink::held::{Run, Ticket};
 
 /// What a record may hold before base64: 1,000 KiB (the limit of `PutRecordBatch`).
 pub(super) const RECORD_BYTES: usize = 1_000 * 1024;
+
+/// What a compressed record may hold before: gzip adds 18 bytes and at most 5 for each 16 KiB that it cannot compress
+/// (RFC 1951, 3.2.4), Zstandard less.
+pub(super) fn record_bytes(compression: Compression) -> usize {
+    if compression == Compression::None { RECORD_BYTES } else { RECORD_BYTES - 1024 }
+}
 
 /// Records that a request may have (likewise).
 pub(super) const REQUEST_RECORDS: usize = 500;
@@ -40,6 +47,8 @@ pub(super) struct Parcel {
 pub(super) struct Packer {
     /// Many items a record, or one.
     packed: bool,
+    /// What a record holds at most.
+    record_bytes: usize,
     /// The record that still takes items.
     open: Parcel,
     /// The last item was left out: the next one begins a run.
@@ -48,14 +57,19 @@ pub(super) struct Packer {
 }
 
 impl Packer {
-    pub(super) fn new(packed: bool) -> Packer {
-        Packer { packed, open: Parcel::default(), cut: false, ready: VecDeque::new() }
+    pub(super) fn new(packed: bool, record_bytes: usize) -> Packer {
+        Packer { packed, record_bytes, open: Parcel::default(), cut: false, ready: VecDeque::new() }
     }
 
-    /// Adds an item of at most [`RECORD_BYTES`].
+    /// What a record holds at most, before it is compressed.
+    pub(super) fn record_bytes(&self) -> usize {
+        self.record_bytes
+    }
+
+    /// Adds an item of at most [`Packer::record_bytes`].
     pub(super) fn add(&mut self, ticket: Ticket, item: u32, bytes: usize) {
-        debug_assert!(bytes <= RECORD_BYTES, "an item that no record can hold");
-        if !self.packed || self.open.bytes + bytes > RECORD_BYTES {
+        debug_assert!(bytes <= self.record_bytes, "an item that no record can hold");
+        if !self.packed || self.open.bytes + bytes > self.record_bytes {
             self.close_record();
         }
         let cut = std::mem::take(&mut self.cut);
@@ -116,11 +130,12 @@ impl Packer {
 mod tests {
     use proptest::prelude::*;
 
+    use super::super::compress::compress;
     use super::*;
 
     /// Packs items of these sizes, batch by batch, and takes requests as they fill.
     fn requests(packed: bool, batches: &[Vec<usize>]) -> Vec<Vec<Parcel>> {
-        let mut packer = Packer::new(packed);
+        let mut packer = Packer::new(packed, RECORD_BYTES);
         let mut requests = Vec::new();
         for (ticket, items) in batches.iter().enumerate() {
             for (item, bytes) in items.iter().enumerate() {
@@ -220,12 +235,8 @@ mod tests {
     /// Firehose bills a record as a multiple of this.
     const BILLED_BYTES: usize = 5 * 1024;
 
-    fn billed(requests: impl IntoIterator<Item = Vec<Parcel>>) -> usize {
-        requests.into_iter().flatten().map(|parcel| parcel.bytes.div_ceil(BILLED_BYTES)).sum()
-    }
-
-    /// The bytes of a fleet's events in our own JSON, with when their record arrived.
-    fn hours(connections: u32, hours: u32) -> Vec<(i64, Vec<usize>)> {
+    /// The events of a fleet in our own JSON, record by record, with when the record arrived.
+    fn hours(connections: u32, hours: u32) -> Vec<(i64, Vec<Vec<u8>>)> {
         use crate::core::{Core, From, Resume, Scratch, SinkPlan, Step};
         let config = crate::config::types::Simulate { connections, hours, ..Default::default() };
         let fleet = crate::source::simulate::Fleet::new(&config).unwrap();
@@ -237,50 +248,77 @@ mod tests {
             stream_created: "".into(),
             shard: "0".into(),
         };
-        let (snapshot, mut scratch) = (crate::enrich::Snapshot::default(), Scratch::default());
-        let bytes_of = |record: crate::source::simulate::SimulatedRecord| {
+        let snapshot = fleet.snapshot();
+        let mut scratch = Scratch::default();
+        let events_of = |record: crate::source::simulate::SimulatedRecord| {
             let arrival = record.arrival;
-            let record = crate::source::Record {
-                position: record.position,
-                arrival: Some(arrival),
-                data: record.data,
-                rejected: None,
-            };
+            let record = crate::source::Record::new(record.position, Some(arrival), record.data);
             let mut out = core.output(&[crate::delivery::SinkId(0)]);
             let from = From { shard: &shard, region: None };
             let step = core.process(from, &record, Resume::default(), &snapshot, &mut scratch, &mut out);
             assert!(matches!(step, Step::Done));
             let lanes = core.piece(out).lanes;
-            let items = lanes.iter().flatten();
-            let sizes =
-                items.flat_map(|lane| (0..lane.encoded.items.len()).map(|item| lane.encoded.bytes_of(item).len()));
-            (arrival.0, sizes.collect())
+            let events = lanes
+                .iter()
+                .flatten()
+                .flat_map(|lane| (0..lane.encoded.items.len()).map(|item| lane.encoded.bytes_of(item).to_vec()));
+            (arrival.0, events.collect())
         };
-        fleet.records().map(bytes_of).collect()
+        fleet.records().map(events_of).collect()
     }
 
-    /// Gathered in the fleet's own time, as the sink does it. An event has about 785 bytes, so no packing can save more
-    /// than 5,120 ÷ 785 = 6.5 times; a second's gathering gets five of them here, more in larger fleets.
-    #[test]
-    fn packing_bills_less_than_a_quarter_of_one_event_a_record() {
-        let linger_ms = i64::try_from(super::super::sender::LINGER.as_millis()).unwrap();
-        let (mut packer, mut due, mut packed, mut single, mut least) = (Packer::new(true), None, 0, 0, 0);
-        for (ticket, (arrival, items)) in hours(100, 1).into_iter().enumerate() {
-            if due.is_some_and(|due| due <= arrival) {
+    /// What Firehose bills for these records, in units of 5 KiB.
+    fn billed(
+        compression: Compression,
+        requests: impl IntoIterator<Item = Vec<Parcel>>,
+        events: &[Vec<Vec<u8>>],
+    ) -> usize {
+        let unit = |parcel: Parcel| {
+            let of_run =
+                |run: &Run| events[run.ticket.0 as usize][run.items.start as usize..run.items.end as usize].concat();
+            let record: Vec<u8> = parcel.runs.iter().flat_map(of_run).collect();
+            compress(compression, &record).unwrap().len().div_ceil(BILLED_BYTES)
+        };
+        requests.into_iter().flatten().map(unit).sum()
+    }
+
+    /// Gathered in the fleet's own time, as the sink does it.
+    fn packed(records: &[(i64, Vec<Vec<u8>>)], linger_s: i64, compression: Compression) -> usize {
+        let events: Vec<Vec<Vec<u8>>> = records.iter().map(|(_, events)| events.clone()).collect();
+        let (mut packer, mut due, mut units) = (Packer::new(true, record_bytes(compression)), None, 0);
+        for (ticket, (arrival, items)) in records.iter().enumerate() {
+            if due.is_some_and(|due| due <= *arrival) {
                 due = None;
-                packed += billed(std::iter::from_fn(|| packer.request(true)));
+                units += billed(compression, std::iter::from_fn(|| packer.request(true)), &events);
             }
-            for (item, bytes) in items.into_iter().enumerate() {
-                due.get_or_insert(arrival + linger_ms);
-                packer.add(Ticket(ticket as u64), item as u32, bytes);
-                single += bytes.div_ceil(BILLED_BYTES);
-                least += bytes;
+            for (item, event) in items.iter().enumerate() {
+                due.get_or_insert(arrival + linger_s * 1000);
+                packer.add(Ticket(ticket as u64), item as u32, event.len());
             }
         }
-        packed += billed(std::iter::from_fn(|| packer.request(true)));
-        let least = least / BILLED_BYTES;
-        println!("billed: {single} one by one, {packed} packed, {least} at least");
-        assert!(packed * 4 < single, "{single} one by one, {packed} packed");
-        assert!(packed * 2 < least * 3, "{packed} packed, {least} at least");
+        units + billed(compression, std::iter::from_fn(|| packer.request(true)), &events)
+    }
+
+    /// A packed record without compression cannot save more than 5 KiB ÷ an event's size, since bytes are bytes; with
+    /// compression the rest is what `linger` gathers. `--nocapture` prints the table.
+    #[test]
+    fn packed_and_compressed_records_bill_an_eighth_of_one_event_a_record() {
+        for (connections, least) in [(25, 8.0), (100, 16.0)] {
+            let records = hours(connections, 1);
+            let events = records.iter().flat_map(|(_, events)| events);
+            let (count, bytes) = events.clone().fold((0, 0), |(count, bytes), event| (count + 1, bytes + event.len()));
+            let single: usize = events.map(|event| event.len().div_ceil(BILLED_BYTES)).sum();
+            let ceiling = (single * BILLED_BYTES) as f64 / bytes as f64;
+            let ratio = |linger_s, compression| single as f64 / packed(&records, linger_s, compression) as f64;
+            let plain = [1, 10].map(|linger_s| ratio(linger_s, Compression::None));
+            let gzip = [1, 10].map(|linger_s| ratio(linger_s, Compression::Gzip));
+            println!(
+                "{connections} connections, {count} events of {} bytes: fewer billed bytes with `linger` 1s and 10s: \
+                 {plain:.1?} times, compressed {gzip:.1?} times; at most {ceiling:.1} times without compression",
+                bytes / count
+            );
+            assert!(gzip[1] >= least, "{connections} connections: {gzip:.1?}");
+            assert!(plain[1] > ceiling * 0.8 && plain[1] <= ceiling, "{connections} connections: {plain:.1?}");
+        }
     }
 }

@@ -13,17 +13,30 @@ use async_trait::async_trait;
 use tokio::time::{Instant, sleep_until};
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::pack::{Packer, Parcel, RECORD_BYTES};
+use super::compress::compressed;
+use super::pack::{Packer, Parcel, record_bytes};
 use super::shipment::{HELD, Shipment, bytes_of};
 use super::stream::{Failure, Stream, Verdict};
 use crate::aws::Class;
+use crate::config::types::Compression;
 use crate::delivery::{Epoch, LaneBatch, LaneId, LaneKey, Seal};
 use crate::sink::held::{Flight, Held, Reject, RejectQueue, Run, first_landed};
 use crate::sink::trouble::{Failed, Trouble};
 use crate::sink::{Context, FromSink, Sink, Tell};
 
-/// How long items gather before a request is sent that is not full.
-pub(super) const LINGER: Duration = Duration::from_secs(1);
+/// How long items gather where each has a record of its own: only requests are saved, which have no price.
+const SHORT_LINGER: Duration = Duration::from_secs(1);
+
+/// How items become records.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Packing {
+    /// Many items a record, or one.
+    pub packed: bool,
+    /// Of packed records.
+    pub compression: Compression,
+    /// How long items gather before a request is sent that is not full.
+    pub linger: Duration,
+}
 
 /// How often an item is tried alone while nothing else is accepted that would prove the stream good: some seconds of
 /// pauses. Then it is taken for what is wrong.
@@ -47,6 +60,7 @@ pub(super) struct Sender {
     lanes: HashMap<LaneId, LaneKey>,
     held: Held,
     packer: Packer,
+    packing: Packing,
     /// When what gathers is sent, full or not.
     due: Option<Instant>,
     again: VecDeque<Shipment>,
@@ -67,14 +81,17 @@ pub(super) struct Sender {
 }
 
 impl Sender {
-    pub(super) fn new(stream: Stream, context: Context, packed: bool) -> Sender {
+    pub(super) fn new(stream: Stream, context: Context, packing: Packing) -> Sender {
+        let linger = if packing.packed { packing.linger } else { packing.linger.min(SHORT_LINGER) };
+        let packing = Packing { linger, ..packing };
         let seed = xxh3_64(context.name.as_bytes());
         Sender {
             stream,
             context,
             lanes: HashMap::new(),
             held: Held::new(HELD),
-            packer: Packer::new(packed),
+            packer: Packer::new(packing.packed, record_bytes(packing.compression)),
+            packing,
             due: None,
             again: VecDeque::new(),
             suspects: Vec::new(),
@@ -126,6 +143,10 @@ impl Sender {
         }
     }
 
+    fn send_now(&mut self) {
+        self.due = self.due.map(|due| due.min(Instant::now()));
+    }
+
     fn gathered(&mut self, now: Instant) -> Option<Vec<Parcel>> {
         let request = self.packer.request(self.due.is_some_and(|due| due <= now));
         if self.packer.is_empty() {
@@ -151,10 +172,13 @@ impl Sender {
 
     fn send(&mut self, shipment: Shipment) {
         let records = shipment.parcels.iter().map(|parcel| bytes_of(parcel, &self.held)).collect();
-        let stream = self.stream.clone();
+        let (stream, compression) = (self.stream.clone(), self.packing.compression);
         self.sent += 1;
         self.flights.push(Box::pin(async move {
-            let outcome = stream.put(records).await;
+            let outcome = match compressed(compression, records).await {
+                Ok(records) => stream.put(records).await,
+                Err(error) => Err(stream.not_sent(&error)),
+            };
             Landed::Answer(shipment, outcome)
         }));
     }
@@ -281,17 +305,17 @@ impl Sender {
         let ticket = self.held.take(batch);
         let Some(batch) = self.held.get(ticket) else { return };
         for (index, _, bytes) in batch.items() {
-            if bytes.len() <= RECORD_BYTES {
+            if bytes.len() <= self.packer.record_bytes() {
                 self.packer.add(ticket, index, bytes.len());
                 continue;
             }
             self.packer.leave_out();
-            let detail = format!("{} bytes; a Firehose record takes {RECORD_BYTES}", bytes.len());
+            let detail = format!("{} bytes; a Firehose record takes {}", bytes.len(), self.packer.record_bytes());
             let run = Run { ticket, items: index..index + 1 };
             self.rejects.push(Reject { run, reason: "too_large", detail });
         }
         if !self.packer.is_empty() && self.due.is_none() {
-            self.due = Some(Instant::now() + LINGER);
+            self.due = Some(Instant::now() + self.packing.linger);
         }
     }
 }
@@ -305,6 +329,8 @@ impl Sink for Sender {
     fn submit(&mut self, batch: LaneBatch) -> Result<(), LaneBatch> {
         if self.held.is_full() {
             self.refused = true;
+            // Nothing more comes that could fill a record.
+            self.send_now();
             return Err(batch);
         }
         self.take(batch);
@@ -313,9 +339,9 @@ impl Sink for Sender {
 
     fn tell(&mut self, lane: LaneId, epoch: Epoch, what: Tell) {
         match what {
-            Tell::Barrier | Tell::Flush | Tell::Finish => {
-                self.due = self.due.map(|due| due.min(Instant::now()));
-            }
+            Tell::Flush | Tell::Finish => self.send_now(),
+            // A checkpoint comes each second, and a record is billed as 5 KiB: what gathers goes when `linger` is over.
+            Tell::Barrier => {}
             Tell::Discard => {
                 self.held.discard(lane, epoch);
                 let held = &self.held;

@@ -124,6 +124,12 @@ impl Stream {
         }
     }
 
+    /// Nothing was sent, for a reason of this process.
+    pub(super) fn not_sent(&self, error: &std::io::Error) -> Failure {
+        let text = format!("a record for {} cannot be compressed: {error}; it is tried again", self.place);
+        Failure { class: Class::Unavailable, code: None, text, passes: true, needs_a_person: false }
+    }
+
     fn failure(&self, error: AwsError) -> Failure {
         let is_source = error.code.as_deref() == Some("InvalidSourceException");
         let text =

@@ -89,6 +89,20 @@ impl Fleet {
         Records { day: Day::new(Arc::clone(&self.plan), only), stream: self.fingerprint, number: 0 }
     }
 
+    /// The inventory as the core reads it, for unit tests.
+    #[cfg(test)]
+    pub(crate) fn snapshot(&self) -> crate::enrich::Snapshot {
+        let (inventory, mut answers) = (self.inventory(), crate::enrich::Answers::default());
+        for region in &inventory.regions {
+            for (_, answer) in region.files() {
+                let (account, region) = (Some(region.account.as_str()), Some(region.region.as_str()));
+                answers.add_slice(account, region, None, answer.to_string().as_bytes()).unwrap();
+            }
+        }
+        answers.add_slice(None, None, None, inventory.accounts.to_string().as_bytes()).unwrap();
+        crate::enrich::join(&answers, &["site".into(), "env".into()], crate::enrich::Overlay::default())
+    }
+
     /// What AWS would answer about this fleet at the beginning of its day. Holds no secret: the simulation has none.
     pub fn inventory(&self) -> SimulatedInventory {
         inventory::of(&self.plan)
