@@ -40,7 +40,7 @@ demo-stack: need-cargo need-c stack ## The same fleet through a local Kinesis, A
 	$(IN_ROOT) $(CARGO) test --locked --quiet --test demo_stack
 
 # What a machine must have is named by the script with the command that installs it; the parts' versions are there too.
-stack: ## Install what the tests run against: Apache Kafka, kinesis-local, SeaweedFS, moto
+stack: ## Install what the tests run against: Apache Kafka, kinesis-local, SeaweedFS, moto, published schemas
 	@"$(ROOT)/tests/stack/install.sh" "$(ROOT)/.tools/stack"
 
 test: need-cargo need-c stack ## Run all tests; also compile the small build

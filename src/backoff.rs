@@ -25,13 +25,13 @@ impl Backoff {
     }
 
     /// All is well again: the next failure begins with the first pause.
-    #[cfg(feature = "aws")]
+    #[cfg(any(feature = "aws", feature = "splunk"))]
     pub(crate) fn reset(&mut self) {
         self.pause = FIRST;
     }
 
     /// The next pause, of at most `longest`.
-    #[cfg(feature = "aws")]
+    #[cfg(any(feature = "aws", feature = "splunk"))]
     pub(crate) fn next_within(&mut self, longest: Duration) -> Duration {
         self.pause = self.pause.min(longest);
         self.next()

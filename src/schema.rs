@@ -10,8 +10,10 @@ use serde_json::{Value, json};
 use crate::encode::{DeadLetter, dead_letter};
 use crate::event::{Event, SCHEMA};
 
+mod formats;
 mod reference;
 
+pub use formats::formats_reference;
 pub use reference::{config_reference, event_reference};
 
 /// The schema of an event, JSON Schema 2020-12; the same bytes every time.

@@ -45,8 +45,8 @@ fn every_wrong_file_gets_its_golden_text() {
 
 /// In a build without these parts, that they are missing is all that is said.
 #[test]
-#[cfg(all(feature = "aws", feature = "kafka", feature = "zstd"))]
-fn every_wrong_file_about_aws_and_kafka_gets_its_golden_text() {
+#[cfg(all(feature = "aws", feature = "kafka", feature = "splunk", feature = "zstd"))]
+fn every_wrong_file_about_aws_kafka_and_splunk_gets_its_golden_text() {
     check_folder("tests/config/aws");
 }
 
@@ -302,6 +302,8 @@ fn what_this_build_left_out_says_how_to_build_it() {
     check(&format!("{SOURCES}{sinks}dead_letters: {{s3: {{bucket: abc}}}}\n"), "aws", cfg!(feature = "aws"));
     let kafka = format!("{SOURCES}sinks: {{b: {{kafka: {{brokers: ['b:1'], topic: t}}}}}}\n");
     check(&kafka, "kafka", cfg!(feature = "kafka"));
+    let splunk = "sinks: {b: {splunk_hec: {endpoints: ['https://hec:8088'], token: '${SECRET}'}}}\n";
+    check(&format!("{SOURCES}{splunk}"), "splunk", cfg!(feature = "splunk"));
 }
 
 proptest! {

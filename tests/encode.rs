@@ -138,3 +138,17 @@ fn a_timeline_is_headed_by_its_tunnel() {
          · site seoul · net-prod · 123456789012 · ap-northeast-2\n"
     );
 }
+
+#[test]
+fn no_format_for_others_allocates_for_an_event() {
+    let snapshot = inventory();
+    let mut event = event();
+    enrich(&mut event, &snapshot, None, "123456789012");
+    for name in [FormatName::Ocsf, FormatName::Ecs, FormatName::Splunk] {
+        let format = Format::resolve(None, name, false);
+        let mut out = Vec::with_capacity(64 << 10);
+        let measured = allocation_counter::measure(|| format.encode(&event, &mut out));
+        assert_eq!(measured.count_total, 0, "{name:?}");
+        assert!(out.len() > 500, "{name:?} wrote the event");
+    }
+}

@@ -7,6 +7,8 @@
 mod day;
 #[path = "end_to_end/far.rs"]
 mod far;
+#[path = "end_to_end/formats.rs"]
+mod formats;
 #[path = "end_to_end/reload.rs"]
 mod reload;
 #[path = "stack/mod.rs"]

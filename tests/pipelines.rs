@@ -13,7 +13,7 @@ fn pipelines() -> Vec<PathBuf> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("pipelines");
     let mut files: Vec<PathBuf> = folder.read_dir().unwrap().map(|entry| entry.unwrap().path()).collect();
     files.retain(|file| file.extension().is_some_and(|ending| ending == "yaml"));
-    if !cfg!(all(feature = "aws", feature = "kafka")) {
+    if !cfg!(all(feature = "aws", feature = "kafka", feature = "splunk")) {
         // The others need parts that this build has left out.
         files.retain(|file| file.ends_with("quickstart.yaml"));
     }
@@ -23,11 +23,13 @@ fn pipelines() -> Vec<PathBuf> {
 }
 
 /// What the pipelines ask for: all else has a default.
-const NEEDED: [(&str, &str); 5] = [
+const NEEDED: [(&str, &str); 7] = [
     ("KINESIS_STREAM", "vpn-logs"),
     ("KAFKA_BROKERS", "b-1.example.com:9092,b-2.example.com:9092"),
     ("FIREHOSE_STREAM", "vpn-lake"),
     ("S3_BUCKET", "example-lake"),
+    ("SPLUNK_HEC_URL", "https://hec.example.com:8088"),
+    ("SPLUNK_HEC_TOKEN", "11111111-2222-3333-4444-555555555555"),
     ("EXTERNAL_ID", "an-id-of-32-hex-digits"),
 ];
 

@@ -2,6 +2,9 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests may panic")]
 
+#[path = "schemas/breaking.rs"]
+mod breaking;
+
 use std::path::Path;
 
 use serde_json::Value;
@@ -9,7 +12,7 @@ use tunnelog::config::{config_schema, kinds_of};
 use tunnelog::encode::DeadLetter;
 use tunnelog::encode::dead_letter::DeadLetterEvent;
 use tunnelog::event::{Action, Cloud, Event, EventId, Kind, Log, Millis, SCHEMA, Severity};
-use tunnelog::schema::{config_reference, dead_letter_schema, event_reference, event_schema};
+use tunnelog::schema::{config_reference, dead_letter_schema, event_reference, event_schema, formats_reference};
 use tunnelog::source::{Position, Record, ShardId};
 
 fn check(name: &str, text: &str) {
@@ -33,6 +36,7 @@ fn the_schemas_and_references_are_fresh() {
     check("dead-letter.schema.json", &pretty(&dead_letter_schema()));
     check("config.md", &config_reference());
     check("event.md", &event_reference());
+    check("formats.md", &formats_reference());
 }
 
 #[test]

@@ -22,7 +22,7 @@ use crate::config::types::Aws;
 use crate::config::types::{FileSink, Sink, Source};
 use crate::enrich::file::FileInventory;
 use crate::pipeline::DEAD_LETTERS;
-#[cfg(any(feature = "aws", feature = "kafka"))]
+#[cfg(any(feature = "aws", feature = "splunk"))]
 use crate::sink::ConnectError;
 use crate::sink::Context;
 use crate::sink::rejects::MemoryRejects;
@@ -230,7 +230,7 @@ fn of_source(loaded: &Loaded, source: &Source) -> Probe {
     now(Word::Ok("simulated".into()))
 }
 
-#[cfg(any(feature = "aws", feature = "kafka"))]
+#[cfg(any(feature = "aws", feature = "splunk"))]
 fn far(probe: impl Future<Output = Result<String, ConnectError>> + Send + 'static) -> Probe {
     Box::pin(async {
         match probe.await {
@@ -258,6 +258,10 @@ fn of_sink(context: Context, sink: &Sink) -> Probe {
     #[cfg(feature = "aws")]
     if let Some(s3) = sink.s3.clone() {
         return far(async move { crate::sink::s3::probe(&context, &s3, aws.as_ref()).await });
+    }
+    #[cfg(feature = "splunk")]
+    if let Some(splunk) = sink.splunk_hec.clone() {
+        return far(async move { crate::sink::splunk_hec::probe(&context, &splunk).await });
     }
     now(Word::Ok("standard output".into()))
 }

@@ -33,6 +33,8 @@ pub(super) fn of_sink(loaded: &Loaded, name: &str) -> Place {
         format!("delivery stream {}", firehose.stream)
     } else if let Some(s3) = &sink.s3 {
         url(s3, &s3.prefix)
+    } else if let Some(splunk) = &sink.splunk_hec {
+        format!("Splunk at {}", splunk.endpoints.join(", "))
     } else {
         "standard output".into()
     };
@@ -89,6 +91,8 @@ mod tests {
         check(kafka, "topic vpn-events at b-1:9092, b-2:9092");
         check(json!({ "s3": { "bucket": "logs", "prefix": "vpn/dt={yyyy}/" } }), "s3://logs/vpn/dt={yyyy}/");
         check(json!({ "firehose": { "stream": "to-lake" } }), "delivery stream to-lake");
+        let splunk = json!({ "splunk_hec": { "endpoints": ["https://a:8088", "https://b:8088"] } });
+        check(splunk, "Splunk at https://a:8088, https://b:8088");
         check(json!({ "console": {} }), "standard output");
         check(json!({ "file": { "path": "out/x.ndjson" } }), "out/x.ndjson");
     }

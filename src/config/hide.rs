@@ -7,7 +7,7 @@
 use std::borrow::Cow;
 
 /// Words that a secret's key has in it, slips of the pen included.
-const WORDS: [&str; 7] = ["passw", "pasw", "paswd", "pwd", "passphrase", "secret", "jaas"];
+const WORDS: [&str; 8] = ["passw", "pasw", "paswd", "pwd", "passphrase", "secret", "jaas", "token"];
 /// Endings of keys that name where a secret is.
 const PLACES: [&str; 2] = ["_file", ".location"];
 
@@ -100,6 +100,7 @@ mod tests {
         check("  \"password\" : \"hunter2\" # mine", "  \"password\" : ****************");
         check("sasl: { mechanism: plain, password: hun,ter2 }", "sasl: { mechanism: plain, password: **********");
         check("pasword: x", "pasword: *");
+        check("splunk_hec: { token: 12-34 }", "splunk_hec: { token: ********");
         check("sasl.oauthbearer.client.secret: geheim", "sasl.oauthbearer.client.secret: ******");
         check("key_password: ${X:-hunter2}", "key_password: *************");
         check("password: é", "password: *");
@@ -119,6 +120,8 @@ mod tests {
             "password: ${KAFKA_PASSWORD}",
             "sasl: { password: \"${P}\", username: \"a\" }",
             "password_file: secrets/kafka",
+            "token_file: secrets/hec",
+            "token: ${SPLUNK_HEC_TOKEN}",
             "ssl.keystore.location: a",
             "name: secret-service",
             "# a password: is a word",

@@ -19,6 +19,8 @@ mod kafka_types;
 mod loaded;
 mod problem;
 mod schema;
+pub mod splunk;
+mod splunk_types;
 mod tree;
 mod validate;
 mod walk;

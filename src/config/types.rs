@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 pub use super::aws_types::{Aws, Consumer, DynamoDb, FirehoseSink, Kinesis, Pack, S3Sink, Start};
 pub use super::inventory_types::{Accounts, AccountsOf, Ec2};
 pub use super::kafka_types::{KafkaCompression, KafkaKey, KafkaSink, Mechanism, Sasl, Tls};
+pub use super::splunk_types::{SplunkCompression, SplunkHecSink, SplunkTls};
 use super::units::{Duration, Size};
 pub use crate::delivery::OnOutage;
 use crate::event::{Action, Kind, Severity, Transition};
@@ -170,7 +171,7 @@ impl Default for Enrich {
     }
 }
 
-/// A sink: exactly one of `kafka`, `firehose`, `s3`, `file`, `console`; and which events it gets in which format.
+/// A sink: exactly one of `kafka`, `firehose`, `s3`, `splunk_hec`, `file`, `console`; and which events it gets in which format.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Sink {
@@ -186,6 +187,9 @@ pub struct Sink {
     /// How `firehose`, `s3` and `kafka` with `aws_msk_iam` reach AWS. Default: the environment's Region and credentials.
     #[serde(default)]
     pub aws: Option<Aws>,
+    /// The HTTP Event Collector of Splunk.
+    #[serde(default)]
+    pub splunk_hec: Option<SplunkHecSink>,
     /// Files on this machine, one event a line.
     #[serde(default)]
     pub file: Option<FileSink>,

@@ -21,7 +21,7 @@ use crate::enrich::file::FileInventory;
 use crate::enrich::overlay::Overlay;
 use crate::enrich::{Answers, Inventory, Snapshot, join};
 use crate::route::Filter;
-#[cfg(any(feature = "aws", feature = "kafka"))]
+#[cfg(any(feature = "aws", feature = "splunk"))]
 use crate::sink::ConnectError;
 #[cfg(feature = "aws")]
 use crate::sink::rejects::S3Rejects;
@@ -287,7 +287,10 @@ fn context(loaded: &Loaded, inputs: &Inputs, name: &str, store: Arc<str>, reject
     }
 }
 
-#[cfg_attr(not(feature = "aws"), expect(unused_variables, clippy::unused_async, reason = "the same shape as with it"))]
+#[cfg_attr(
+    not(any(feature = "aws", feature = "splunk")),
+    expect(unused_variables, clippy::unused_async, reason = "the same shape as with it")
+)]
 async fn sink(context: Context, config: &types::Sink, schema: Option<&'static str>) -> Result<Box<dyn Sink>, String> {
     if let Some(file) = &config.file {
         return Ok(Box::new(file::file(file)?));
@@ -295,7 +298,7 @@ async fn sink(context: Context, config: &types::Sink, schema: Option<&'static st
     if config.console.is_some() {
         return Ok(Box::new(console::console()));
     }
-    #[cfg(any(feature = "aws", feature = "kafka"))]
+    #[cfg(any(feature = "aws", feature = "splunk"))]
     {
         let name = Arc::clone(&context.name);
         if let Some(connect) = far(context, config.clone(), schema) {
@@ -306,16 +309,17 @@ async fn sink(context: Context, config: &types::Sink, schema: Option<&'static st
 }
 
 /// How a sink is connected to whose destination is on the network.
-#[cfg(any(feature = "aws", feature = "kafka"))]
+#[cfg(any(feature = "aws", feature = "splunk"))]
 fn far(context: Context, config: types::Sink, schema: Option<&'static str>) -> Option<crate::sink::late::Connect> {
-    let is_far = config.kafka.is_some() || config.firehose.is_some() || config.s3.is_some();
+    let is_far =
+        config.kafka.is_some() || config.firehose.is_some() || config.s3.is_some() || config.splunk_hec.is_some();
     let config = Arc::new(config);
     is_far.then(|| -> crate::sink::late::Connect {
         Box::new(move || Box::pin(connect(context.clone(), Arc::clone(&config), schema)))
     })
 }
 
-#[cfg(any(feature = "aws", feature = "kafka"))]
+#[cfg(any(feature = "aws", feature = "splunk"))]
 #[cfg_attr(not(feature = "kafka"), expect(unused_variables, reason = "the same shape as with it"))]
 async fn connect(
     context: Context,
@@ -334,6 +338,10 @@ async fn connect(
     #[cfg(feature = "aws")]
     if let Some(s3) = &config.s3 {
         return crate::sink::s3::connect(context, s3, aws).await;
+    }
+    #[cfg(feature = "splunk")]
+    if let Some(splunk) = &config.splunk_hec {
+        return crate::sink::splunk_hec::connect(context, splunk).await;
     }
     Err(ConnectError::Standing("it is of no kind that this build has".into()))
 }

@@ -9,12 +9,18 @@ pub mod console;
 pub mod file;
 #[cfg(feature = "aws")]
 pub mod firehose;
+#[cfg(any(feature = "aws", feature = "splunk"))]
+mod held;
 #[cfg(feature = "kafka")]
 pub mod kafka;
 pub mod late;
 pub mod rejects;
 #[cfg(feature = "aws")]
 pub mod s3;
+#[cfg(feature = "splunk")]
+pub mod splunk_hec;
+#[cfg(any(feature = "aws", feature = "splunk"))]
+mod trouble;
 
 use std::path::PathBuf;
 use std::sync::Arc;

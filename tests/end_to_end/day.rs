@@ -37,18 +37,24 @@ impl Day {
 
     /// The same in a form of JSON.
     pub(crate) fn expected_as(&self, options: &JsonOptions) -> BTreeMap<String, Vec<Value>> {
-        let shard = ShardId { source: "main".into(), stream: "s".into(), stream_created: "".into(), shard: "0".into() };
-        let plan = SinkPlan { format: Format::Json(JsonFormat::new(options)), filter: Filter::default() };
         let mut expected: BTreeMap<String, Vec<Value>> = BTreeMap::new();
-        for record in &self.records {
-            let record = Record::new(record.position, None, record.data.clone());
-            for item in parts::encode(plan.clone(), &shard, &[record]) {
-                let event: Value = serde_json::from_slice(&item).unwrap();
-                expected.entry(log_stream(&event)).or_default().push(event);
-            }
+        for event in self.events(Format::Json(JsonFormat::new(options))) {
+            expected.entry(log_stream(&event)).or_default().push(event);
         }
         assert!(expected.values().map(Vec::len).sum::<usize>() > 1000, "a day of some size");
         expected
+    }
+
+    /// All of it in a form, record by record.
+    pub(crate) fn events(&self, format: Format) -> Vec<Value> {
+        let shard = ShardId { source: "main".into(), stream: "s".into(), stream_created: "".into(), shard: "0".into() };
+        let plan = SinkPlan { format, filter: Filter::default() };
+        let of_record = |record: &SimulatedRecord| {
+            let record = Record::new(record.position, None, record.data.clone());
+            parts::encode(plan.clone(), &shard, &[record])
+        };
+        let items = self.records.iter().flat_map(of_record);
+        items.map(|item| serde_json::from_slice(&item).unwrap()).collect()
     }
 }
 

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use serde_json::Value;
-use tunnelog::config::types::{JsonOptions, RawOption};
+use tunnelog::config::types::{FormatName, JsonOptions, RawOption};
 use tunnelog::core::{Core, From, Resume, Scratch, SinkPlan, Step};
 use tunnelog::decode::recognize::{Identity, Item, Reason, Recognizer};
 use tunnelog::decode::{LogEvent, LogStream};
@@ -166,6 +166,16 @@ fn line(stream: &str, message: &str) {
     let lean = event(&encode(RawOption::Problems), id);
     let is_odd = lean["kind"] == "unparsed" || lean["action"] == "other" || !lean["problems"].is_null();
     assert_eq!(lean["raw"].is_string(), is_odd, "what is not understood is kept as it is");
+    for (name, pointer) in
+        [(FormatName::Ocsf, "/metadata/uid"), (FormatName::Ecs, "/event/id"), (FormatName::Splunk, "/id")]
+    {
+        let mut bytes = Vec::new();
+        Format::resolve(None, name, false).encode(&found, &mut bytes);
+        let line = bytes.strip_suffix(b"\n").expect("an item ends its line");
+        let value: Value = serde_json::from_slice(line).expect("JSON");
+        assert_eq!(value.pointer(pointer), Some(&id.to_string().into()), "{name:?}");
+        assert!(!line.contains(&b'\n'), "{name:?} is one line");
+    }
     let mut shown = Vec::new();
     TimelineFormat { colour: false, date: true, grouped: false }.encode(&found, &mut shown);
     let shown = String::from_utf8(shown).unwrap();

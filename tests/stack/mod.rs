@@ -19,6 +19,8 @@
 //! | [`s3`] | SeaweedFS: checks signatures, multipart, `If-None-Match` | make a bucket by itself: [`S3::bucket`] does |
 //! | [`moto`] | Firehose → S3, CloudWatch Logs → Kinesis, STS, EC2, … | check signatures, end a closed shard |
 //!
+//! The part `schemas` runs nothing: it is what OCSF and Elastic publish, for `tests/formats.rs`.
+//!
 //! Each is started on first use and shared by the tests of one test binary; names (streams, topics, buckets) must
 //! therefore be a test's own: [`unique`] makes one. `TYPE::start()` starts one for the caller alone.
 //!
@@ -49,7 +51,7 @@ use aws_sdk_sts::config::{Credentials, SharedCredentialsProvider};
 pub(crate) use self::kafka::{Kafka, KafkaBroker, kafka, secure_kafka};
 pub(crate) use self::kinesis::{KinesisLocal, active, kinesis};
 pub(crate) use self::moto::{Moto, moto};
-pub(crate) use self::process::{Part, folder, free_port, installed};
+pub(crate) use self::process::{Part, file, folder, free_port, installed, start};
 pub(crate) use self::s3::{READER, S3, s3};
 
 /// The Region that all parts are in.

@@ -68,17 +68,6 @@ impl Check<'_, '_, '_> {
         }
     }
 
-    /// A secret that stands in the file, as itself or as a variable's default.
-    fn in_a_variable(&mut self, path: &Path, example: &str, other: Option<&str>) {
-        let before = self.tree.written(path).unwrap_or_default();
-        let name = before.strip_prefix("${").and_then(|rest| rest.strip_suffix('}')).unwrap_or_default();
-        if name.is_empty() || name.contains(['}', ':', '$']) {
-            let example = format!("put it into a variable: `{example}`");
-            let notes: Vec<&str> = [example.as_str()].into_iter().chain(other).collect();
-            self.error(path, "a secret does not belong into this file, nor into a variable's default", &notes);
-        }
-    }
-
     fn kafka_files(&mut self, path: &Path, config: &KafkaSink) {
         let tls = config.tls.as_ref();
         let files = [

@@ -11,6 +11,7 @@ mod kafka;
 mod s3;
 mod sinks;
 mod sources;
+mod splunk;
 
 use std::path::Path as FilePath;
 
@@ -55,6 +56,7 @@ pub(crate) fn validate(loaded: &Loaded, tree: &Node, report: &mut Report<'_>) {
 enum Feature {
     Aws,
     Kafka,
+    Splunk,
 }
 
 struct Check<'a, 'r, 't> {
@@ -112,6 +114,7 @@ impl Check<'_, '_, '_> {
         let (name, built) = match feature {
             Feature::Aws => ("aws", cfg!(feature = "aws")),
             Feature::Kafka => ("kafka", cfg!(feature = "kafka")),
+            Feature::Splunk => ("splunk", cfg!(feature = "splunk")),
         };
         if !built {
             let remedy = format!("build it with `cargo build --features {name}`");
@@ -144,6 +147,17 @@ impl Check<'_, '_, '_> {
         let shown = if is_expanded { "what this names".to_string() } else { format!("`{}`", resolved.display()) };
         let remedy = "paths here are relative to the pipeline file's folder";
         self.error(path, format!("{shown} does not exist"), &["create it or correct the path", remedy]);
+    }
+
+    /// A secret that stands in the file, as itself or as a variable's default.
+    fn in_a_variable(&mut self, path: &Path, example: &str, other: Option<&str>) {
+        let before = self.tree.written(path).unwrap_or_default();
+        let name = before.strip_prefix("${").and_then(|rest| rest.strip_suffix('}')).unwrap_or_default();
+        if name.is_empty() || name.contains(['}', ':', '$']) {
+            let example = format!("put it into a variable: `{example}`");
+            let notes: Vec<&str> = [example.as_str()].into_iter().chain(other).collect();
+            self.error(path, "a secret does not belong into this file, nor into a variable's default", &notes);
+        }
     }
 
     fn enrich(&mut self) {

@@ -28,6 +28,7 @@ impl Check<'_, '_, '_> {
             ("kafka", sink.kafka.is_some()),
             ("firehose", sink.firehose.is_some()),
             ("s3", sink.s3.is_some()),
+            ("splunk_hec", sink.splunk_hec.is_some()),
             ("file", sink.file.is_some()),
             ("console", sink.console.is_some()),
         ];
@@ -42,6 +43,9 @@ impl Check<'_, '_, '_> {
         }
         if let Some(s3) = &sink.s3 {
             self.s3(path, s3, aws);
+        }
+        if let Some(splunk) = &sink.splunk_hec {
+            self.splunk_hec(&path.key("splunk_hec"), splunk);
         }
         if let Some(file) = &sink.file {
             self.file(&path.key("file"), file);

@@ -37,7 +37,6 @@ mod pack;
 mod sender;
 mod shipment;
 mod stream;
-mod trouble;
 
 use aws_config::SdkConfig;
 

@@ -5,11 +5,9 @@
 //! [`REQUEST_BYTES`], each item stands in exactly one record, and items keep their order.
 
 use std::collections::VecDeque;
-use std::ops::Range;
 
 use crate::config::types::Compression;
-use crate::delivery::LaneBatch;
-use crate::delivery::Selection;
+use crate::sink::held::{Run, Ticket};
 
 /// What a record may hold before base64: 1,000 KiB (the limit of `PutRecordBatch`).
 pub(super) const RECORD_BYTES: usize = 1_000 * 1024;
@@ -34,34 +32,6 @@ const REQUEST_FRAME: usize = 128;
 /// What a record adds to a request: base64 is 4/3, in whole groups of four, and `{"Data":""},` stands around it.
 pub(super) fn wire_bytes(bytes: usize) -> usize {
     bytes.div_ceil(3) * 4 + 12
-}
-
-/// A batch, as long as this sink has it.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub(super) struct Ticket(pub u64);
-
-/// Items of one batch that follow one another. Only the lane's own items in the range are meant.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub(super) struct Run {
-    pub ticket: Ticket,
-    pub items: Range<u32>,
-}
-
-impl Run {
-    /// Appends its items' bytes.
-    pub(super) fn append_to(&self, batch: &LaneBatch, out: &mut Vec<u8>) {
-        for index in self.own(batch) {
-            out.extend_from_slice(batch.encoded.bytes_of(index as usize));
-        }
-    }
-
-    /// The items that it means.
-    pub(super) fn own<'b>(&self, batch: &'b LaneBatch) -> impl Iterator<Item = u32> + use<'b> {
-        self.items.clone().filter(|index| match &batch.own {
-            Selection::All => true,
-            Selection::Some(own) => own.contains(*index as usize),
-        })
-    }
 }
 
 /// One Firehose record.

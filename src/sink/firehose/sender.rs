@@ -7,9 +7,6 @@
 //! their base64 and the serializer's spare room: 4 × (3 + 4 + 4) MiB.
 
 use std::collections::{HashMap, VecDeque};
-use std::future::poll_fn;
-use std::pin::Pin;
-use std::task::Poll;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -17,14 +14,14 @@ use tokio::time::{Instant, sleep_until};
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::compress::compressed;
-use super::pack::{Packer, Parcel, Run, record_bytes};
-use super::shipment::{Held, Shipment};
+use super::pack::{Packer, Parcel, record_bytes};
+use super::shipment::{HELD, Shipment, bytes_of};
 use super::stream::{Failure, Stream, Verdict};
-use super::trouble::Trouble;
 use crate::aws::Class;
 use crate::config::types::Compression;
 use crate::delivery::{Epoch, LaneBatch, LaneId, LaneKey, Seal};
-use crate::encode::DeadLetter;
+use crate::sink::held::{Flight, Held, Reject, RejectQueue, Run, first_landed};
+use crate::sink::trouble::{Failed, Trouble};
 use crate::sink::{Context, FromSink, Sink, Tell};
 
 /// How long items gather where each has a record of its own: only requests are saved, which have no price.
@@ -45,23 +42,15 @@ pub(super) struct Packing {
 /// pauses. Then it is taken for what is wrong.
 const SUSPECT_TRIES: u32 = 6;
 
-/// Bytes of dead letters that are made at once.
-const LETTER_BYTES: usize = 4 * 1024 * 1024;
+/// Requests that are sent at once while all is well. Each weighs up to 4 MiB and waits for its answer for some 50 ms to
+/// 1 s, so four keep a stream's default limit (1 to 5 MiB/s) busy.
+const IN_FLIGHT: usize = 4;
 
 /// What has come back.
 enum Landed {
     Answer(Shipment, Result<Vec<Verdict>, Failure>),
     /// Dead letters are durable.
     Kept(Vec<Run>),
-}
-
-type Flight = Pin<Box<dyn Future<Output = Landed> + Send>>;
-
-/// An item that no try will deliver.
-struct Reject {
-    run: Run,
-    reason: &'static str,
-    detail: String,
 }
 
 /// See the module.
@@ -77,15 +66,15 @@ pub(super) struct Sender {
     again: VecDeque<Shipment>,
     /// Single items that were refused while nothing else was accepted.
     suspects: Vec<Shipment>,
-    rejects: VecDeque<Reject>,
-    flights: Vec<Flight>,
+    rejects: RejectQueue,
+    flights: Vec<Flight<Landed>>,
     /// Requests among the flights.
     sent: usize,
     /// Dead letters are being written.
     keeping: bool,
     /// Records accepted so far.
     accepted: u64,
-    trouble: Trouble,
+    trouble: Trouble<(Class, Option<String>)>,
     /// A batch was refused.
     refused: bool,
     outbox: VecDeque<FromSink>,
@@ -100,18 +89,18 @@ impl Sender {
             stream,
             context,
             lanes: HashMap::new(),
-            held: Held::default(),
+            held: Held::new(HELD),
             packer: Packer::new(packing.packed, record_bytes(packing.compression)),
             packing,
             due: None,
             again: VecDeque::new(),
             suspects: Vec::new(),
-            rejects: VecDeque::new(),
+            rejects: RejectQueue::default(),
             flights: Vec::new(),
             sent: 0,
             keeping: false,
             accepted: 0,
-            trouble: Trouble::new(seed),
+            trouble: Trouble::new(seed, IN_FLIGHT),
             refused: false,
             outbox: VecDeque::new(),
         }
@@ -182,7 +171,7 @@ impl Sender {
     }
 
     fn send(&mut self, shipment: Shipment) {
-        let records = shipment.parcels.iter().map(|parcel| self.held.bytes_of(parcel)).collect();
+        let records = shipment.parcels.iter().map(|parcel| bytes_of(parcel, &self.held)).collect();
         let (stream, compression) = (self.stream.clone(), self.packing.compression);
         self.sent += 1;
         self.flights.push(Box::pin(async move {
@@ -201,11 +190,13 @@ impl Sender {
                 match outcome {
                     Ok(verdicts) => self.judge(shipment, verdicts),
                     Err(failure) => {
-                        self.outbox.extend(self.trouble.failed(Instant::now(), &failure));
-                        if failure.passes {
+                        let why = failure.text.clone();
+                        let passes = failure.passes;
+                        self.outbox.extend(self.trouble.failed(Instant::now(), failure.failed()));
+                        if passes {
                             self.again.push_front(shipment);
                         } else {
-                            self.refuse(shipment, self.accepted, failure.text);
+                            self.refuse(shipment, self.accepted, why);
                         }
                     }
                 }
@@ -240,9 +231,9 @@ impl Sender {
         } else {
             let said = why.as_deref().or(refused.first().map(|(_, text)| text.as_str())).unwrap_or_default();
             let text = format!("{} takes none of the records sent: {said}", self.stream.place);
-            let failure =
-                Failure { class: Class::Throttled, code: None, text, passes: why.is_some(), needs_a_person: false };
-            self.outbox.extend(self.trouble.failed(now, &failure));
+            let what = (Class::Throttled, None);
+            let failed = Failed { what, text, passes: why.is_some(), needs_a_person: false };
+            self.outbox.extend(self.trouble.failed(now, failed));
         }
         for parcel in taken {
             self.settle(&parcel.runs, false);
@@ -274,31 +265,16 @@ impl Sender {
 
     fn reject(&mut self, item: Shipment) {
         for run in item.parcels.into_iter().flat_map(|parcel| parcel.runs) {
-            self.rejects.push_back(Reject { run, reason: "refused", detail: item.why.clone() });
+            self.rejects.push(Reject { run, reason: "refused", detail: item.why.clone() });
         }
     }
 
     /// Writes dead letters.
     fn keep(&mut self) {
-        let (mut letters, mut runs, mut bytes) = (Vec::new(), Vec::new(), 0);
-        while bytes < LETTER_BYTES
-            && let Some(reject) = self.rejects.pop_front()
-        {
-            let Some(batch) = self.held.get(reject.run.ticket) else { continue };
-            let Some(key) = self.lanes.get(&batch.lane) else { continue };
-            for index in reject.run.own(batch) {
-                let Some(item) = batch.encoded.items.get(index as usize) else { continue };
-                let Some(record) = batch.encoded.records.get(item.record as usize) else { continue };
-                let data = batch.encoded.bytes_of(index as usize);
-                bytes += data.len();
-                let sink = &self.context.name;
-                letters.push(DeadLetter::of_item(sink, key, record, item, data, reject.reason, reject.detail.clone()));
-            }
-            runs.push(reject.run);
+        let (letters, runs) = self.rejects.letters(&self.context.name, &self.held, &self.lanes);
+        if letters.is_empty() {
+            return;
         }
-        let Some(first) = letters.first() else { return };
-        let (count, detail) = (letters.len(), &first.detail);
-        tracing::warn!(sink = %self.context.name, count, detail, "events are refused for good and become dead letters");
         self.keeping = true;
         let rejects = self.context.rejects.clone();
         self.flights.push(Box::pin(async move {
@@ -336,30 +312,12 @@ impl Sender {
             self.packer.leave_out();
             let detail = format!("{} bytes; a Firehose record takes {}", bytes.len(), self.packer.record_bytes());
             let run = Run { ticket, items: index..index + 1 };
-            self.rejects.push_back(Reject { run, reason: "too_large", detail });
+            self.rejects.push(Reject { run, reason: "too_large", detail });
         }
         if !self.packer.is_empty() && self.due.is_none() {
             self.due = Some(Instant::now() + self.packing.linger);
         }
     }
-}
-
-/// Waits for the first flight that lands. Cancel-safe: flights stay in the list until they have.
-async fn first_landed(flights: &mut Vec<Flight>) -> Landed {
-    poll_fn(|context| {
-        let landed = flights.iter_mut().enumerate().find_map(|(index, flight)| match flight.as_mut().poll(context) {
-            Poll::Ready(landed) => Some((index, landed)),
-            Poll::Pending => None,
-        });
-        match landed {
-            Some((index, landed)) => {
-                drop(flights.swap_remove(index));
-                Poll::Ready(landed)
-            }
-            None => Poll::Pending,
-        }
-    })
-    .await
 }
 
 #[async_trait]

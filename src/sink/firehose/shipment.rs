@@ -1,81 +1,27 @@
-//! What this sink holds, and what is under way of it.
+//! How much this sink holds, and what is under way of it.
 
-use std::collections::BTreeMap;
-
-use super::pack::{Parcel, Run, Ticket};
-use crate::delivery::{Epoch, LaneBatch, LaneId, Settlement};
+use super::pack::Parcel;
+use crate::sink::held::{Bounds, Held, Run};
 
 /// Bytes that may be held before batches are refused: four requests and some more to fill the next ones.
 const HELD_BYTES: usize = 16 * 1024 * 1024;
 
-/// Likewise batches: of some hundred bytes each beside their buffers.
+/// Likewise batches.
 const HELD_BATCHES: usize = 4096;
 
-/// The batches that are not settled yet.
-#[derive(Debug, Default)]
-pub(super) struct Held {
-    batches: BTreeMap<Ticket, LaneBatch>,
-    bytes: usize,
-    last: u64,
-}
+/// What may be held.
+pub(super) const HELD: Bounds = Bounds { bytes: HELD_BYTES, batches: HELD_BATCHES };
 
-impl Held {
-    pub(super) fn is_full(&self) -> bool {
-        self.bytes >= HELD_BYTES || self.batches.len() >= HELD_BATCHES
-    }
-
-    pub(super) fn take(&mut self, batch: LaneBatch) -> Ticket {
-        self.last += 1;
-        self.bytes += batch.encoded.bytes.len();
-        self.batches.insert(Ticket(self.last), batch);
-        Ticket(self.last)
-    }
-
-    pub(super) fn get(&self, ticket: Ticket) -> Option<&LaneBatch> {
-        self.batches.get(&ticket)
-    }
-
-    pub(super) fn has(&self, ticket: Ticket) -> bool {
-        self.batches.contains_key(&ticket)
-    }
-
-    /// Settles a run as delivered, or as dead letters. Nothing if its lane was rewound meanwhile.
-    pub(super) fn settle(&mut self, run: &Run, rejected: bool) -> Option<Settlement> {
-        let batch = self.batches.get_mut(&run.ticket)?;
-        let items = run.items.clone();
-        let settlement = if rejected { batch.receipt.reject(items) } else { batch.receipt.settle(items) };
-        if batch.receipt.open_items() == 0 {
-            self.remove(run.ticket);
-        }
-        Some(settlement).filter(|settlement| settlement.count() > 0)
-    }
-
-    /// Drops what belongs to older epochs of a lane.
-    pub(super) fn discard(&mut self, lane: LaneId, epoch: Epoch) {
-        let void =
-            |(ticket, batch): (&Ticket, &LaneBatch)| (batch.lane == lane && batch.epoch < epoch).then_some(*ticket);
-        let void: Vec<Ticket> = self.batches.iter().filter_map(void).collect();
-        for ticket in void {
-            self.remove(ticket);
+/// A record's bytes.
+pub(super) fn bytes_of(parcel: &Parcel, held: &Held) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(parcel.bytes);
+    for run in &parcel.runs {
+        let Some(batch) = held.get(run.ticket) else { continue };
+        for index in run.own(batch) {
+            bytes.extend_from_slice(batch.encoded.bytes_of(index as usize));
         }
     }
-
-    fn remove(&mut self, ticket: Ticket) {
-        if let Some(batch) = self.batches.remove(&ticket) {
-            self.bytes -= batch.encoded.bytes.len();
-        }
-    }
-
-    /// A record's bytes.
-    pub(super) fn bytes_of(&self, parcel: &Parcel) -> Vec<u8> {
-        let mut bytes = Vec::with_capacity(parcel.bytes);
-        for run in &parcel.runs {
-            if let Some(batch) = self.get(run.ticket) {
-                run.append_to(batch, &mut bytes);
-            }
-        }
-        bytes
-    }
+    bytes
 }
 
 /// A request on its way, or to be sent again.

@@ -15,6 +15,7 @@ use aws_sdk_firehose::types::{PutRecordBatchResponseEntry, Record};
 
 use super::destination::{self, Destination};
 use crate::aws::{AwsError, Class, Place, class_of, explain};
+use crate::sink::trouble::Failed;
 
 /// A connection that takes longer is none.
 const CONNECT: Duration = Duration::from_secs(5);
@@ -48,6 +49,14 @@ pub(super) struct Failure {
     pub passes: bool,
     /// It passes only when a person has done something.
     pub needs_a_person: bool,
+}
+
+impl Failure {
+    /// As a try that took nothing.
+    pub(super) fn failed(self) -> Failed<(Class, Option<String>)> {
+        let Failure { class, code, text, passes, needs_a_person } = self;
+        Failed { what: (class, code), text, passes, needs_a_person }
+    }
 }
 
 /// A delivery stream and the way to it.
