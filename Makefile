@@ -26,7 +26,7 @@ STATIC_TRIPLE := $(shell uname -m)-unknown-linux-gnu
 STATIC_BINARY := $(TARGET_DIR)/$(STATIC_TRIPLE)/release/tunnelog
 IMAGE_CONTEXT := $(TARGET_DIR)/image
 
-.PHONY: help demo demo-stack stack test simulate chaos fuzz check fmt deny deny-advisories bench schemas golden static image clean \
+.PHONY: help demo demo-stack stack test simulate chaos fuzz check fmt deny deny-advisories bench bench-check bench-steps profiled schemas golden static image clean \
 	need-cargo need-c need-fuzz need-lints
 
 help: ## This list
@@ -40,7 +40,7 @@ demo-stack: need-cargo need-c stack ## The same fleet through a local Kinesis, A
 	$(IN_ROOT) $(CARGO) test --locked --quiet --test demo_stack
 
 # What a machine must have is named by the script with the command that installs it; the parts' versions are there too.
-stack: ## Install what the tests run against: Apache Kafka, kinesis-local, SeaweedFS, moto, published schemas
+stack: ## Install what the tests run against: Apache Kafka, kinesis-local, SeaweedFS, moto, DuckDB, published schemas
 	@"$(ROOT)/tests/stack/install.sh" "$(ROOT)/.tools/stack"
 
 test: need-cargo need-c stack ## Run all tests; also compile the small build
@@ -53,12 +53,14 @@ simulate: need-cargo need-c ## Run the simulation of delivery: SEEDS=100000 of t
 	$(IN_ROOT) SEED="$(SEED)" SEEDS="$(SEEDS)" $(if $(SEED),SIMULATE_ALOUD=1) \
 		$(CARGO) test --locked --lib simulation::no_seed_loses_anything -- --nocapture
 
-# Rounds of faults, and which: the same seed makes the same plan.
+# Rounds of faults, and which: the same seed makes the same plan. `CHECKPOINT=file` or `CHECKPOINT=dynamodb`: only the
+# run that remembers there.
 ROUNDS ?= 10
+CHECKPOINT ?=
 
 chaos: need-cargo need-c stack ## Real parts that fail (ROUNDS=10 SEED=1), then the ledger: produced, delivered, repeated, lost
 	$(IN_ROOT) TUNNELOG_CHAOS_ROUNDS=$(ROUNDS) TUNNELOG_CHAOS_SEED=$(or $(SEED),1) \
-		$(CARGO) test --locked --quiet --test chaos -- --nocapture a_chaos_run
+		$(CARGO) test --locked --quiet --test chaos -- --nocapture --test-threads 1 $(CHECKPOINT)_loses_nothing
 
 check: need-cargo need-c need-lints deny ## Format, lints, documentation, licences, bans and sources: what CI demands
 	$(IN_ROOT) $(CARGO) fmt --check
@@ -85,12 +87,23 @@ fuzz: need-cargo need-fuzz ## Fuzz one target with coverage: make fuzz TARGET=re
 	$(IN_ROOT) PATH="$(dir $(CARGO_FUZZ)):$$PATH" $(CARGO) +nightly fuzz run --fuzz-dir tests/fuzz --sanitizer none --codegen-units 16 $(TARGET) \
 		"$(TARGET_DIR)/fuzz/$(TARGET)" "$(ROOT)/tests/fuzz/corpus/$(TARGET)" -- -max_len=8192 -dict=tests/fuzz/words.dict $(FUZZ_FLAGS)
 
-# `make bench BENCH_FLAGS=--quick`: a few rounds only, for CI.
+# What the core is measured with: the features that it uses, so that nothing else is built.
+CORE_FEATURES := --no-default-features --features libdeflate,mimalloc
+# `make bench BENCH_FLAGS=--quick`: a few rounds only.
 BENCH_FLAGS ?=
 
-bench: need-cargo need-c ## Benchmarks; ends with a table of ratios to bare inflate, which a slow machine does not change
-	$(IN_ROOT) $(CARGO) bench --locked --bench core -- $(BENCH_FLAGS)
-	$(IN_ROOT) $(CARGO) bench --locked --bench ratios -- $(BENCH_FLAGS)
+bench: need-cargo need-c ## A table of what the core costs, in multiples of bare inflate, which a slow machine does not change
+	$(IN_ROOT) $(CARGO) bench --locked $(CORE_FEATURES) --bench ratios -- $(BENCH_FLAGS)
+
+bench-check: need-cargo need-c ## The same in a few rounds; fails if a ratio is 1.5 times its goal. No time fails it
+	$(IN_ROOT) $(CARGO) bench --locked $(CORE_FEATURES) --bench ratios -- --check
+
+bench-steps: need-cargo need-c ## Each step of the core by Criterion, to compare a change with what was before it
+	$(IN_ROOT) $(CARGO) bench --locked $(CORE_FEATURES) --bench core -- $(BENCH_FLAGS)
+
+# Symbols kept and line tables added, otherwise what `make static` ships.
+profiled: need-cargo need-c ## A binary to take flame graphs of: target/profiling/tunnelog (ARCHITECTURE.md says how)
+	$(IN_ROOT) $(CARGO) build --locked --profile profiling
 
 schemas: need-cargo need-c ## Write schemas/ anew from the types
 	$(IN_ROOT) UPDATE_GOLDEN=1 $(CARGO) test --locked --test schemas

@@ -10,12 +10,12 @@ use std::time::Duration;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 
 fn benchmarks(criterion: &mut Criterion) {
-    let (corpora, snapshot) = corpus::all();
+    let (corpora, inventories) = corpus::all();
     for corpus in &corpora {
         let mut group = criterion.benchmark_group(corpus.name);
         let throughput = Throughput::ElementsAndBytes { elements: corpus.events, bytes: corpus.json_bytes };
         group.throughput(throughput);
-        steps::with_steps(corpus, &snapshot, |steps| {
+        steps::with_steps(corpus, &inventories, |steps| {
             for step in steps {
                 group.bench_function(step.name, |bencher| bencher.iter(&mut step.run));
             }

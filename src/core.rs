@@ -9,23 +9,23 @@
 
 mod join;
 mod rejected;
+mod walk;
 
 use std::borrow::Cow;
 use std::sync::Arc;
 
 use fixedbitset::FixedBitSet;
 
-use crate::decode::envelope::{Cursor, Envelope, MessageKind};
-use crate::decode::inflate::inflate;
+use crate::decode::envelope::Cursor;
+use crate::decode::inflate::Inflater;
 use crate::decode::{DecodeError, LogStream};
 use crate::delivery::{Encoded, Item, LaneItems, Piece, RecordInfo, SinkId};
-use crate::encode::{DeadLetter, Format};
-use crate::enrich::{Lookup, Miss, Snapshot, enrich, is_account_id};
-use crate::event::{Action, Event, EventId, Kind, Millis, Origin, Severity};
-use crate::normalize;
-use crate::normalize::stream::StreamIdentity;
+use crate::encode::{DeadLetter, Format, Repeat};
+use crate::enrich::{Lookup, Miss, Snapshot, is_account_id};
+use crate::event::{Action, Event, EventId, Kind, Millis, Severity};
 use crate::route::{Decision, Filter};
 use crate::source::{Position, Record, ShardId};
+use walk::{Texts, Walk};
 
 /// A record's events are cut into pieces of about this many encoded bytes: large enough that reading a
 /// record's envelope anew for each piece costs little, small against `limits.memory`.
@@ -61,6 +61,8 @@ pub struct Core {
     sinks: Vec<(usize, Filter)>,
     /// By sink: its name, by which a rejected item finds it again.
     names: Vec<Arc<str>>,
+    /// Whether a format may write `raw` of an event that has been understood.
+    keeps_raw: bool,
 }
 
 /// Where a record comes from, for its events' `origin`.
@@ -108,6 +110,9 @@ pub struct Seen<'a> {
     pub region: Option<Cow<'a, str>>,
 }
 
+/// Who is shown a record's events.
+pub type Visit<'v> = &'v mut dyn FnMut(&Event<'_>, &Seen<'_>) -> Go;
+
 /// How far a record's events were shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Walked {
@@ -122,11 +127,10 @@ pub enum Walked {
 /// Buffers that are used again for every record.
 #[derive(Debug, Default)]
 pub struct Scratch {
-    inflated: Vec<u8>,
-    /// The record in `inflated` and its length there, so that resuming need not inflate it again.
+    inflater: Inflater,
+    /// The record that `inflater` holds and its length there, so that resuming need not inflate it again.
     holds: Option<(Position, usize)>,
-    text: String,
-    ids: Vec<u8>,
+    texts: Texts,
 }
 
 /// What a reader keeps of its inflate buffer between grants: enough for common records.
@@ -135,7 +139,7 @@ const KEPT_BYTES: usize = 4 * 1024 * 1024;
 impl Scratch {
     /// Gives back the memory that an unusually large record took; not to be called within a record.
     pub fn trim(&mut self) {
-        if self.inflated.capacity() > KEPT_BYTES {
+        if self.inflater.capacity() > KEPT_BYTES {
             *self = Scratch::default();
         }
     }
@@ -164,6 +168,8 @@ pub struct Counts {
 struct Buffer {
     bytes: Vec<u8>,
     items: Vec<Item>,
+    /// Of the record that is being processed.
+    repeat: Repeat,
 }
 
 /// What the core made of some records, growing until it is taken.
@@ -216,7 +222,8 @@ impl Core {
             });
             sinks.push((index, filter));
         }
-        Core { max_record_bytes, formats, sinks, names: Vec::new() }
+        let keeps_raw = formats.iter().any(Format::keeps_raw);
+        Core { max_record_bytes, formats, sinks, names: Vec::new(), keeps_raw }
     }
 
     /// Tells the sinks' names, in the order of the plans. An item that a sink refused finds it again by its name;
@@ -297,8 +304,11 @@ impl Core {
         scratch: &mut Scratch,
         out: &mut Output,
     ) -> Result<Step, DecodeError> {
+        // Each record may meet another snapshot.
+        out.buffers.iter_mut().for_each(|buffer| buffer.repeat = Repeat::default());
         let mut info: Option<RecordInfo> = None;
-        let walked = self.walk(from, record, resume, snapshot, scratch, &mut |event, seen| {
+        let walk = Walk { from, record, snapshot, keeps_raw: self.keeps_raw };
+        let walked = self.walk_by(walk, resume, scratch, &mut |event, seen| {
             if seen.lookup == Lookup::Miss {
                 note_miss(event, out);
             }
@@ -323,42 +333,35 @@ impl Core {
         resume: Resume,
         snapshot: &Snapshot,
         scratch: &mut Scratch,
-        visit: &mut dyn FnMut(&Event<'_>, &Seen<'_>) -> Go,
+        visit: Visit<'_>,
     ) -> Result<Walked, DecodeError> {
-        let Scratch { inflated, holds, text, ids } = scratch;
-        let held = holds.filter(|(position, _)| resume != Resume::default() && *position == record.position);
-        let plain = match held.and_then(|(_, length)| inflated.get(..length)) {
-            Some(plain) => plain,
+        self.walk_by(Walk { from, record, snapshot, keeps_raw: true }, resume, scratch, visit)
+    }
+
+    fn walk_by(
+        &self,
+        walk: Walk<'_>,
+        resume: Resume,
+        scratch: &mut Scratch,
+        visit: Visit<'_>,
+    ) -> Result<Walked, DecodeError> {
+        let record = walk.record;
+        let Scratch { inflater, holds, texts } = scratch;
+        let is_here = |(position, length): &(Position, usize)| {
+            resume != Resume::default() && *position == record.position && inflater.held(*length).is_some()
+        };
+        let held = holds.filter(is_here);
+        let plain = match held {
+            Some((_, length)) => inflater.held(length).unwrap_or_default(),
             None => {
                 *holds = None;
-                let plain = inflate(&record.data, self.max_record_bytes, inflated)?;
+                let plain = inflater.inflate(&record.data, self.max_record_bytes)?;
                 let is_inflated = !std::ptr::eq(plain, &record.data[..]);
                 *holds = is_inflated.then_some((record.position, plain.len()));
                 plain
             }
         };
-        let envelope = Envelope::parse(plain)?;
-        if envelope.kind == MessageKind::Control {
-            return Ok(Walked::Control);
-        }
-        let stream = &envelope.stream;
-        let identity = StreamIdentity::parse(&stream.stream);
-        let ShardId { source, stream: name, shard, .. } = from.shard;
-        let mut events = envelope.events(resume.0);
-        loop {
-            let index = events.cursor().index();
-            let Some(log) = events.next() else { return Ok(Walked::ToTheEnd) };
-            let id = normalize::id::of_log(ids, stream, &log);
-            let mut event = normalize::normalize(&log, stream, &identity, record.arrival, id, text);
-            event.origin = Some(Origin { source, stream: name, shard, sequence: record.position, index });
-            let account = event.cloud.account_id.clone().or_else(|| account_of(stream));
-            let region = event.cloud.region.clone().or(from.region.map(Cow::Borrowed));
-            let lookup = enrich(&mut event, snapshot, from.region, &stream.owner);
-            let seen = Seen { stream, lookup, account, region };
-            if visit(&event, &seen) == Go::Stop && !events.is_at_end() {
-                return Ok(Walked::Stopped(Resume(events.cursor())));
-            }
-        }
+        walk.show_all(plain, resume, texts, visit)
     }
 
     /// Routes an event, and encodes it once for each format that a sink wants it in.
@@ -380,7 +383,8 @@ impl Core {
             let item = match encoded.get(*format).copied().flatten() {
                 Some(item) => item,
                 None => {
-                    self.formats[*format].encode(event, &mut out.buffers[*format].bytes);
+                    let Buffer { bytes, repeat, .. } = &mut out.buffers[*format];
+                    self.formats[*format].encode_next(event, bytes, repeat);
                     out.push(*format, event.id, (event.time, event.kind, event.action, event.severity))
                 }
             };

@@ -66,6 +66,14 @@ mod on {
         JoinMidRecord,
         /// Children that are found later begin at the tip.
         ChildrenAtTip,
+        /// A subscription begins after its continuation.
+        AfterContinuation,
+        /// What comes twice is handed out twice.
+        TakeTwice,
+        /// The end of a subscription is taken for the end of its shard.
+        LineIsShard,
+        /// Children that are named are taken for the end of their parent.
+        ChildrenAreTheEnd,
     }
 
     thread_local! {

@@ -125,12 +125,8 @@ fn replayed_and_decoded_dead_letters_give_the_original_bytes_back() {
     let records: Vec<Vec<u8>> = cases.iter().map(|(_, bytes, _)| bytes.clone()).collect();
     deliver(folder.path(), &records);
     let letters = folder.path().join("state/p.dead-letters.ndjson");
-    // Elsewhere, so that the new letters do not stand among the old ones.
-    let elsewhere = tempfile::tempdir().unwrap();
-    std::fs::write(elsewhere.path().join("p.yaml"), PIPELINE).unwrap();
-    std::fs::write(elsewhere.path().join("input.json"), "").unwrap();
-    run(elsewhere.path(), &["replay", "p.yaml", letters.to_str().unwrap()]).expect(0);
-    let again = events_in(&elsewhere.path().join("state/p.dead-letters.ndjson"));
+    run(folder.path(), &["replay", "p.yaml", letters.to_str().unwrap()]).expect(0);
+    let again = events_in(&folder.path().join("state/p.dead-letters.replay.ndjson"));
     assert_eq!(again.len(), cases.len());
     for ((name, bytes, reason), letter) in cases.iter().zip(&again) {
         assert!(original(letter) == *bytes && text(letter, "/reason") == *reason, "{name}");

@@ -1,5 +1,5 @@
-//! Chaos with real parts: the program between a Kinesis, an Apache Kafka, an S3, a Firehose, EC2 and STS, with a small
-//! proxy of ours before each. Rounds of faults, chosen by a seed; then good weather, and the ledger.
+//! Chaos with real parts: the program between a Kinesis, an Apache Kafka, an S3, a Firehose, EC2, STS and, in one of two
+//! runs, the DynamoDB that has its checkpoint; with a small proxy of ours before each. Rounds of faults, chosen by a seed; then good weather, and the ledger.
 //!
 //! `make chaos ROUNDS=10 SEED=1` is the long run. The real parts make it not fully deterministic: a seed repeats the
 //! plan (what happens, with which numbers, in which order), not every step of the machine.
@@ -26,6 +26,7 @@ mod chaos {
     pub(crate) mod limits;
     pub(crate) mod plan;
     pub(crate) mod proxy;
+    pub(crate) mod store;
     pub(crate) mod supervisor;
     pub(crate) mod world;
 }
@@ -34,6 +35,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
 use chaos::ledger::Row;
 use chaos::plan;
+use chaos::store::Store;
 use chaos::world::World;
 use tokio::time::Instant;
 
@@ -52,14 +54,25 @@ fn setting<T: std::str::FromStr>(name: &str, default: T) -> T {
 }
 
 #[test]
-fn a_chaos_run_loses_nothing_and_repeats_only_what_each_far_end_allows() {
+fn a_chaos_run_with_its_checkpoint_in_a_file_loses_nothing_and_repeats_only_what_each_far_end_allows() {
+    chaos_run(Store::File);
+}
+
+/// The same, and beside it: the table is throttled, fails, loses answers and is away; a process is frozen for longer than
+/// its lease, replaced by one on a machine with an empty disk, and woken.
+#[test]
+fn a_chaos_run_with_its_checkpoint_in_dynamodb_loses_nothing_and_repeats_only_what_each_far_end_allows() {
+    chaos_run(Store::table());
+}
+
+fn chaos_run(store: Store) {
     let (seed, rounds) = (setting("TUNNELOG_CHAOS_SEED", SEED), setting("TUNNELOG_CHAOS_ROUNDS", ROUNDS));
     // Kept where it fails: logs of all runs, the checkpoint, the files.
     let folder = tempfile::Builder::new().prefix("tunnelog-chaos-").tempdir().unwrap().keep();
-    let (mut world, begun) = (World::new(folder.clone(), seed, rounds), Instant::now());
+    let (mut world, begun) = (World::new(&folder, seed, rounds, store), Instant::now());
     let mut at = "before the first round".to_owned();
     let passed = catch_unwind(AssertUnwindSafe(|| {
-        for (round, steps) in plan::rounds(seed, rounds, &World::link_names()).into_iter().enumerate() {
+        for (round, steps) in plan::rounds(seed, rounds, &world.link_names()).into_iter().enumerate() {
             for step in &steps {
                 at = format!("round {} of {rounds}: {step}", round + 1);
                 println!("{:>6.1} s  {at}", begun.elapsed().as_secs_f32());
@@ -75,7 +88,11 @@ fn a_chaos_run_loses_nothing_and_repeats_only_what_each_far_end_allows() {
     let failed = passed.is_err() || rows.iter().any(|row| row.lost > 0 || !row.problems.is_empty());
     if failed {
         println!("the last lines of the program's log:\n{}", world.program.tail());
-        println!("{at}; repeat it: make chaos SEED={seed} ROUNDS={rounds}; its folder: {}", folder.display());
+        let kind = if world.program.store().is_table() { "dynamodb" } else { "file" };
+        println!(
+            "{at}; repeat it: make chaos CHECKPOINT={kind} SEED={seed} ROUNDS={rounds}; its folder: {}",
+            folder.display()
+        );
     }
     if let Err(panic) = passed {
         resume_unwind(panic);
@@ -97,6 +114,11 @@ fn show(world: &World, rows: &[Row], title: &str) {
         "  the program: {} starts, {} times kill -9, {} orderly stops, {} stops whose grace ended, {} failed starts; {} silences",
         counts.starts, counts.kills, counts.orderly, counts.unfinished, counts.failed_starts, world.silences
     );
+    let taken = match counts.replaced {
+        0 => String::new(),
+        count => format!("; taken over {count} times from a frozen process, which wrote nothing more"),
+    };
+    println!("  its checkpoint: {}{taken}", world.program.store());
     let ledger = &world.ledger;
     let again = ledger.records().filter(|record| record.again).count();
     let damaged = ledger.records().filter(|record| record.content.damaged).count();

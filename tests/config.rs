@@ -45,7 +45,7 @@ fn every_wrong_file_gets_its_golden_text() {
 
 /// In a build without these parts, that they are missing is all that is said.
 #[test]
-#[cfg(all(feature = "aws", feature = "kafka", feature = "splunk", feature = "zstd"))]
+#[cfg(all(feature = "aws", feature = "kafka", feature = "parquet", feature = "splunk", feature = "zstd"))]
 fn every_wrong_file_about_aws_kafka_and_splunk_gets_its_golden_text() {
     check_folder("tests/config/aws");
 }

@@ -1,7 +1,13 @@
 //! The core as a whole: shared buffers, pieces of one large record, limits, and that no record is lost.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests may panic")]
 
+#[path = "core/allocations.rs"]
+mod allocations;
 mod damage;
+#[path = "fuzz/twins.rs"]
+mod fuzz_twins;
+#[path = "core/twins.rs"]
+mod twins;
 
 use std::sync::Arc;
 

@@ -47,6 +47,11 @@ fn everything_at_once() {
 }
 
 #[test]
+fn a_process_that_is_asked_to_stop_ends_within_no_record_and_repeats_nothing() {
+    check(Faults { drain: true, ..Faults::default() }, 0..400);
+}
+
+#[test]
 fn a_chunk_that_is_rebuilt_under_another_filter_is_published_once() {
     check(Faults { crash: true, forget: true, drain: true, filter: true, ..Faults::default() }, 0..200);
 }

@@ -368,7 +368,7 @@ fn the_pipeline_for_a_lake_in_s3_delivers_what_it_says_and_replay_takes_its_dead
     std::fs::write(world.folder.path().join("again.yaml"), pipeline).unwrap();
     run(world.folder.path(), &["replay", "again.yaml", "letters"]).expect(0);
     // They are damaged still: every one is a dead letter again, with its bytes.
-    let again = events_in(&world.folder.path().join("state/again.dead-letters.ndjson"));
+    let again = events_in(&world.folder.path().join("state/again.dead-letters.replay.ndjson"));
     let data =
         |letters: Vec<Value>| letters.iter().map(|letter| text(letter, "/data").to_owned()).collect::<BTreeSet<_>>();
     assert_eq!(data(again), data(letters.into_iter().flat_map(|(_, letters)| letters).collect()));

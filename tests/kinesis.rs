@@ -9,6 +9,8 @@ mod bench;
 mod fan_out;
 #[path = "kinesis/faults.rs"]
 mod faults;
+#[path = "kinesis/frames.rs"]
+mod frames;
 #[path = "kinesis/model.rs"]
 mod model;
 #[path = "kinesis/pipeline.rs"]

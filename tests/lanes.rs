@@ -48,8 +48,13 @@ fn seal(keys: &[&str]) -> Seal {
 
 /// One record with one item for the only sink.
 fn piece(position: u64) -> Piece {
+    part(position, true)
+}
+
+/// A part of a record, with one item for the only sink.
+fn part(position: u64, done: bool) -> Piece {
     let position = Position::from(position);
-    let info = RecordInfo { position, done: true, ..RecordInfo::default() };
+    let info = RecordInfo { position, done, ..RecordInfo::default() };
     let records = Arc::new(vec![info]);
     let item = Item {
         end: 1,
@@ -157,6 +162,85 @@ fn a_parent_that_is_not_there_any_more_is_asked_for_where_it_was_not_read_to_its
     check(At::ShardEnd, None);
     check(At::After(Position::from(7)), Some(StartAt::After(Position::from(7))));
     check(At::Start(StartAt::TrimHorizon), Some(StartAt::TrimHorizon));
+}
+
+/// The parent of what is left has expired as well, so that nobody names the shard that was not read to its end.
+#[test]
+fn a_grandparent_that_is_not_there_any_more_is_asked_for_once_the_listing_is_complete() {
+    let grandparent = ShardId { shard: "expired".into(), ..shard() };
+    let before = ShardId { stream_created: "before".into(), ..shard() };
+    let elsewhere = ShardId { stream: "other".into(), ..shard() };
+    let check = |shard_before: &ShardId, sink: &str, at: At, expect: Option<StartAt>| {
+        let key = LaneKey { pipeline: "p".into(), shard: shard_before.clone(), sink: sink.into() };
+        let remembered = vec![(key, LaneState { at, seal: None })];
+        let mut dispatcher = Dispatcher::new(options(vec!["old".into(), "new".into()]), 1, remembered);
+        let parents = vec![ShardId { shard: "expired too".into(), ..shard() }];
+        dispatcher.shard(ShardEvent::Opened { shard: shard(), parents, start: StartAt::TrimHorizon });
+        let mut opened: Vec<(ShardId, StartAt)> = Vec::new();
+        for complete in [false, true] {
+            assert!(complete || opened.iter().all(|(shard, _)| shard != shard_before), "it may still be announced");
+            if complete {
+                dispatcher.shard(ShardEvent::Complete { source: "main".into(), stream: "s".into() });
+            }
+            while let Some(command) = dispatcher.next_command() {
+                match command {
+                    Command::OpenReader { shard, from, .. } => opened.push((shard, from)),
+                    Command::Commit(_) => dispatcher.committed(),
+                    _ => {}
+                }
+            }
+        }
+        let found: Vec<StartAt> =
+            opened.iter().filter(|(shard, _)| shard == shard_before).map(|(_, from)| *from).collect();
+        assert_eq!(found, Vec::from_iter(expect));
+    };
+    let after = StartAt::After(Position::from(7));
+    check(&grandparent, "old", At::After(Position::from(7)), Some(after));
+    check(&grandparent, "old", At::Start(StartAt::TrimHorizon), Some(StartAt::TrimHorizon));
+    check(&before, "old", At::After(Position::from(7)), Some(after));
+    check(&grandparent, "old", At::ShardEnd, None);
+    check(&grandparent, "removed", At::After(Position::from(7)), None);
+    check(&elsewhere, "old", At::After(Position::from(7)), None);
+}
+
+/// Half of a record is with the sink when the process is asked to stop.
+#[test]
+fn a_shutdown_in_the_middle_of_a_record_reads_it_to_its_end_and_no_further() {
+    let mut dispatcher = opened(vec![after(5, None)]);
+    let reads = |commands: &[Command]| commands.iter().filter(|one| matches!(one, Command::Read { .. })).count();
+    let read = |dispatcher: &mut Dispatcher, done: bool| {
+        let result = ReadResult { reader: ReaderId(0), piece: part(6, done), end: PieceEnd::More, buffered_to: None };
+        dispatcher.read(result);
+        let commands = commands(dispatcher);
+        (
+            reads(&commands),
+            commands.into_iter().find_map(|command| match command {
+                Command::Submit { batch, .. } => Some(batch),
+                _ => None,
+            }),
+        )
+    };
+    commands(&mut dispatcher);
+    let (_, first) = read(&mut dispatcher, false);
+    let mut first = first.expect("the first half");
+    dispatcher.drain();
+    assert!(!dispatcher.is_drained());
+    dispatcher.admitted(first.lane, first.batch);
+    assert_eq!(reads(&commands(&mut dispatcher)), 1, "the rest of the record is asked for");
+    dispatcher.settled(&first.receipt.settle(0..1));
+    assert!(!dispatcher.is_drained(), "the rest is to come");
+    let (more, second) = read(&mut dispatcher, true);
+    let mut second = second.expect("the second half");
+    dispatcher.admitted(second.lane, second.batch);
+    assert_eq!(more + reads(&commands(&mut dispatcher)), 0, "and nothing after it");
+    dispatcher.settled(&second.receipt.settle(0..1));
+    let committed = commands(&mut dispatcher).into_iter().find_map(|command| match command {
+        Command::Commit(states) => Some(states[0].1.at),
+        _ => None,
+    });
+    assert_eq!(committed, Some(At::After(Position::from(6))));
+    dispatcher.committed();
+    assert!(dispatcher.is_drained());
 }
 
 /// A stream without an end, read by whoever is granted a piece; each answer reaches to the tip.

@@ -14,6 +14,7 @@ use tunnelog::decode::recognize::{Item, Recognizer};
 use tunnelog::encode::DeadLetter;
 use tunnelog::event::EventId;
 use tunnelog::sink::rejects::{Rejects as _, S3Rejects};
+use tunnelog::telemetry::health::{Health, STARTING};
 
 /// Far more than anything takes.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -106,16 +107,21 @@ async fn it_tries_until_the_bucket_is_there_and_says_what_is_wrong() {
     let _guard = tracing::subscriber::set_default(subscriber);
     let s3 = stack::s3();
     let bucket = stack::unique("later");
-    let (rejects, letters) = (rejects(&bucket), [letter(1, "siem")]);
+    let health = Health::new();
+    health.set(STARTING, None);
+    let (rejects, letters) = (rejects(&bucket).shown_by(health.clone()), [letter(1, "siem")]);
     let mending = async {
         while !log.text().contains("cannot be kept") {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
+        let shown = health.readiness().1;
+        assert!(shown.contains("refused events: sink siem waits") && shown.contains("NoSuchBucket"), "{shown}");
         s3.client().create_bucket().bucket(&bucket).send().await.unwrap();
     };
     let both = async { tokio::join!(rejects.keep(&letters), mending) };
     tokio::time::timeout(PATIENCE, both).await.expect("it goes on by itself");
     assert_eq!(read_back(&objects(&bucket).await[0].1), letters);
+    assert!(health.readiness().0, "{}", health.readiness().1);
     let log = log.text();
     for part in ["s3:PutObject on bucket", &bucket, "NoSuchBucket", "create it, or correct the name", "dead/rejected/"]
     {

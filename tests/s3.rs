@@ -1,5 +1,5 @@
 //! The sink `s3` against SeaweedFS: the contract of every sink, crashes at every step, and what S3 can do to it.
-#![cfg(all(feature = "aws", feature = "zstd"))]
+#![cfg(all(feature = "aws", feature = "zstd", feature = "parquet"))]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests may panic")]
 
 #[path = "sinks/bench.rs"]
@@ -10,6 +10,8 @@ mod contract;
 mod crashes;
 #[path = "s3/lake.rs"]
 mod lake;
+#[path = "s3/parquet.rs"]
+mod parquet_files;
 #[path = "s3/proxy.rs"]
 mod proxy;
 #[path = "stack/mod.rs"]

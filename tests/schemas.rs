@@ -39,6 +39,14 @@ fn the_schemas_and_references_are_fresh() {
     check("formats.md", &formats_reference());
 }
 
+/// The lake's table and column reference are made from the list that Parquet files are written by.
+#[test]
+#[cfg(feature = "parquet")]
+fn the_lakes_table_and_reference_are_fresh() {
+    check("lake.md", &tunnelog::encode::parquet::column_reference());
+    check("../deploy/athena/table.sql", &tunnelog::encode::parquet::athena_table());
+}
+
 #[test]
 fn every_reference_points_to_a_definition() {
     for schema in [config_schema(), event_schema(), dead_letter_schema()] {

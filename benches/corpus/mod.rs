@@ -1,18 +1,20 @@
 //! Records to measure with: the simulated fleet's real lines, packed anew into envelopes of a wanted size.
 //!
 //! CloudWatch Logs packs a stream's lines by its own timing, so a day of the fleet has records of every size.
-//! Here the sizes are chosen, the lines are not. Deterministic: same crate, same corpus.
+//! Here the sizes are chosen, and for some corpora which lines; the lines are not. Deterministic: same crate, same
+//! corpus.
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::io::Write as _;
+use std::sync::Arc;
 
 use flate2::{Compression, write::GzEncoder};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use tunnelog::config::types::Simulate;
 use tunnelog::decode::inflate::inflate;
-use tunnelog::enrich::{Answers, Overlay, Snapshot, join};
+use tunnelog::enrich::{Answers, Connection, Overlay, Snapshot, join};
 use tunnelog::event::Millis;
 use tunnelog::source::simulate::Fleet;
 use tunnelog::source::{Position, Record};
@@ -30,13 +32,30 @@ pub(crate) struct Corpus {
     pub json_bytes: u64,
 }
 
-/// Small and mid-size records, and the inventory of the fleet that wrote them.
-pub(crate) fn all() -> (Vec<Corpus>, Snapshot) {
+/// What the inventory knows of the corpora's connections.
+pub(crate) struct Inventories {
+    /// All of them, with eight tags each.
+    pub hit: Snapshot,
+    /// None of them.
+    pub miss: Snapshot,
+    /// All of them, among 50,000.
+    pub large: Snapshot,
+}
+
+/// Records of each size and content, and the inventories to enrich them with.
+pub(crate) fn all() -> (Vec<Corpus>, Inventories) {
     let config = Simulate { connections: 40, hours: 24, ..Simulate::default() };
     let fleet = Fleet::new(&config).unwrap();
     let streams = lines_by_stream(&fleet);
-    let corpora = vec![pack("small", &streams, 1, 5, 4_000), pack("mid", &streams, 20, 200, 8_000)];
-    (corpora, snapshot(&fleet))
+    let is_route = |line: &str| line.contains("RouteStatus");
+    let is_ike = |line: &str| line.contains("ike_phase1_state");
+    let corpora = vec![
+        pack("small", &streams, |_| true, (1, 5), 4_000),
+        pack("mid", &streams, |_| true, (20, 200), 8_000),
+        pack("routes", &streams, is_route, (20, 200), 8_000),
+        pack("ike", &streams, is_ike, (20, 200), 8_000),
+    ];
+    (corpora, inventories(&fleet))
 }
 
 /// The head of a stream's envelopes, up to its events, and the JSON of all its log events in order.
@@ -66,10 +85,19 @@ fn lines_by_stream(fleet: &Fleet) -> Streams {
     streams
 }
 
-/// One record of each stream in turn, until `events` are packed or the lines are used up.
-fn pack(name: &'static str, streams: &Streams, low: usize, high: usize, events: u64) -> Corpus {
+/// One record of each stream in turn, of the lines that `wanted` takes, until `events` are packed or the lines are
+/// used up.
+fn pack(
+    name: &'static str,
+    streams: &Streams,
+    wanted: impl Fn(&str) -> bool,
+    (low, high): (usize, usize),
+    events: u64,
+) -> Corpus {
     let mut corpus = Corpus { name, records: Vec::new(), events: 0, json_bytes: 0 };
-    let mut left: Vec<(&str, &[String])> = streams.iter().map(|(head, lines)| (&**head, &**lines)).collect();
+    let lines = |lines: &'_ [String]| lines.iter().filter(|line| wanted(line)).cloned().collect();
+    let chosen: Vec<(&str, Vec<String>)> = streams.iter().map(|(head, all)| (&**head, lines(all))).collect();
+    let mut left: Vec<(&str, &[String])> = chosen.iter().map(|(head, lines)| (*head, &**lines)).collect();
     let mut random = 1_u64;
     while corpus.events < events && !left.is_empty() {
         left.retain(|(_, lines)| lines.len() >= low);
@@ -99,7 +127,21 @@ impl Corpus {
     }
 }
 
-fn snapshot(fleet: &Fleet) -> Snapshot {
+fn inventories(fleet: &Fleet) -> Inventories {
+    let hit = known(fleet);
+    let miss = Snapshot { configured: true, ..Snapshot::default() };
+    let mut large = hit.clone();
+    let models: Vec<Arc<Connection>> = hit.connections.values().cloned().collect();
+    for (number, model) in models.iter().cycle().enumerate().take(50_000 - models.len()) {
+        let id: Arc<str> = format!("vpn-{number:017x}").into();
+        let connection = Connection { id: Arc::clone(&id), ..Connection::clone(model) };
+        large.connections.insert(id, Arc::new(connection));
+    }
+    Inventories { hit, miss, large }
+}
+
+/// What EC2 answers about the fleet, and enough of an overlay to make eight tags.
+fn known(fleet: &Fleet) -> Snapshot {
     let inventory = fleet.inventory();
     let mut answers = Answers::default();
     let as_of = Some(Millis(1_768_435_200_000));
@@ -110,5 +152,13 @@ fn snapshot(fleet: &Fleet) -> Snapshot {
         }
     }
     answers.add_slice(None, None, as_of, inventory.accounts.to_string().as_bytes()).unwrap();
-    join(&answers, &["site".into(), "env".into()], Overlay::default())
+    let mut snapshot = join(&answers, &["site".into(), "env".into()], Overlay::default());
+    for connection in snapshot.connections.values_mut() {
+        let connection = Arc::make_mut(connection);
+        let tags = Arc::make_mut(&mut connection.tags);
+        for number in tags.len()..8 {
+            tags.insert(format!("column_{number}"), format!("what the CMDB says {number}"));
+        }
+    }
+    snapshot
 }

@@ -5,21 +5,23 @@
 
 use std::hint::black_box;
 
-use tunnelog::config::types::FormatName;
+use tunnelog::config::types::{Condition, FormatName};
 use tunnelog::core::{Core, From, Resume, Scratch, SinkPlan, Step as CoreStep};
 use tunnelog::decode::LogEvent;
 use tunnelog::decode::envelope::{Cursor, Envelope};
-use tunnelog::decode::inflate::inflate;
+use tunnelog::decode::inflate::{Inflater, inflate};
+use tunnelog::decode::scan::{Scanned, scan};
 use tunnelog::delivery::SinkId;
-use tunnelog::encode::Format;
+use tunnelog::encode::{Format, Repeat};
 use tunnelog::enrich::{Lookup, Snapshot, enrich};
-use tunnelog::event::Event;
+use tunnelog::event::{Event, Kind, Millis, Severity};
+use tunnelog::normalize::line::Line;
 use tunnelog::normalize::stream::StreamIdentity;
-use tunnelog::normalize::{id, normalize};
+use tunnelog::normalize::{escaped, id, normalize, of_line};
 use tunnelog::route::Filter;
 use tunnelog::source::ShardId;
 
-use crate::corpus::{Corpus, MAX_RECORD_BYTES};
+use crate::corpus::{Corpus, Inventories, MAX_RECORD_BYTES};
 
 /// Work crosses tasks in pieces of at least this size (DESIGN 2).
 const PIECE_BYTES: usize = 64 * 1024;
@@ -34,24 +36,43 @@ fn step<'c>(name: &'static str, run: impl FnMut() + 'c) -> Step<'c> {
     Step { name, run: Box::new(run) }
 }
 
-/// Prepares the steps on a corpus and hands them to `measure`; `inflate` comes first.
-pub(crate) fn with_steps(corpus: &Corpus, snapshot: &Snapshot, measure: impl FnOnce(&mut [Step<'_>])) {
+/// Prepares the steps on a corpus and hands them to `measure`; `inflate` comes first. The last ones are the core's
+/// under other circumstances: an inventory without the connections, one of 50,000, a second sink of the same format,
+/// and one whose filter lets nothing pass.
+pub(crate) fn with_steps(corpus: &Corpus, inventories: &Inventories, measure: impl FnOnce(&mut [Step<'_>])) {
+    let Inventories { hit, miss, large } = inventories;
     let plain: Vec<Vec<u8>> = corpus.records.iter().map(|record| plain(&record.data)).collect();
     let envelopes: Vec<Envelope<'_>> = plain.iter().map(|plain| Envelope::parse(plain).unwrap()).collect();
     let logs: Vec<Vec<LogEvent<'_>>> =
         envelopes.iter().map(|envelope| envelope.events(Cursor::default()).collect()).collect();
+    // Nearly all; the others take the plain way, which is no step of its own.
+    let scanned: Vec<Scanned<'_, Line<'_>>> = plain.iter().filter_map(|plain| scan(plain, escaped::line)).collect();
     let mut summaries = vec![String::new(); corpus.events as usize];
-    let events = enriched(corpus, &envelopes, &logs, &mut summaries, snapshot);
+    let events = enriched(corpus, &envelopes, &logs, &mut summaries, hit);
     let format = Format::resolve(None, FormatName::Json, false);
-    let (mut inflated, mut decoded, mut ids, mut text) = Default::default();
+    let (mut inflater, mut decoder, mut ids, mut text) = Default::default();
     let mut out = Vec::new();
-    let mut scratch = Scratch::default();
+    let sinks = |filters: &[Option<Condition>]| {
+        let plan = |only: &Option<Condition>| SinkPlan {
+            format: format.clone(),
+            filter: Filter::compile(only.as_ref(), None),
+        };
+        Core::new(MAX_RECORD_BYTES, filters.iter().map(plan).collect())
+    };
+    let nothing = Condition { min_severity: Some(Severity::Critical), kind: vec![Kind::Alert], ..Condition::default() };
+    let (one, two, filtered) = (sinks(&[None]), sinks(&[None, None]), sinks(&[None, Some(nothing)]));
+    let mut scratches: [Scratch; 5] = Default::default();
+    let [first, second, third, fourth, fifth] = &mut scratches;
     measure(&mut [
-        step("inflate", || inflate_all(corpus, &mut inflated)),
-        step("decode", || decode_all(corpus, &mut decoded)),
-        step("normalize", || normalize_all(corpus, &envelopes, &logs, &mut ids, &mut text)),
+        step("inflate", || inflate_all(corpus, &mut inflater)),
+        step("decode", || decode_all(corpus, &mut decoder)),
+        step("normalize", || normalize_all(corpus.records[0].arrival, &scanned, &mut ids, &mut text)),
         step("encode", || encode_all(&events, &format, &mut out)),
-        step("core", || core_all(corpus, snapshot, &format, &mut scratch)),
+        step("core", || core_all(corpus, &one, 1, hit, first)),
+        step("core, miss", || core_all(corpus, &one, 1, miss, second)),
+        step("core, 50,000", || core_all(corpus, &one, 1, large, third)),
+        step("core, 2 sinks", || core_all(corpus, &two, 2, hit, fourth)),
+        step("core, filter", || core_all(corpus, &filtered, 2, hit, fifth)),
     ]);
 }
 
@@ -82,50 +103,45 @@ fn enriched<'a>(
     events
 }
 
-fn inflate_all(corpus: &Corpus, buffer: &mut Vec<u8>) {
+fn inflate_all(corpus: &Corpus, inflater: &mut Inflater) {
     for record in &corpus.records {
-        black_box(inflate(&record.data, MAX_RECORD_BYTES, buffer).unwrap());
+        black_box(inflater.inflate(&record.data, MAX_RECORD_BYTES).unwrap());
     }
 }
 
-fn decode_all(corpus: &Corpus, buffer: &mut Vec<u8>) {
+fn decode_all(corpus: &Corpus, inflater: &mut Inflater) {
     for record in &corpus.records {
-        let plain = inflate(&record.data, MAX_RECORD_BYTES, buffer).unwrap();
-        for log in Envelope::parse(plain).unwrap().events(Cursor::default()) {
-            black_box(&log);
-        }
+        let plain = inflater.inflate(&record.data, MAX_RECORD_BYTES).unwrap();
+        black_box(scan(plain, escaped::line));
     }
 }
 
-fn normalize_all(
-    corpus: &Corpus,
-    envelopes: &[Envelope<'_>],
-    logs: &[Vec<LogEvent<'_>>],
-    ids: &mut Vec<u8>,
-    text: &mut String,
-) {
-    for ((record, envelope), logs) in corpus.records.iter().zip(envelopes).zip(logs) {
-        let identity = StreamIdentity::parse(&envelope.stream.stream);
-        for log in logs {
-            let id = id::of_log(ids, &envelope.stream, log);
-            black_box(&normalize(log, &envelope.stream, &identity, record.arrival, id, text));
+fn normalize_all(arrival: Option<Millis>, scanned: &[Scanned<'_, Line<'_>>], ids: &mut Vec<u8>, text: &mut String) {
+    for scanned in scanned {
+        let identity = StreamIdentity::parse(&scanned.stream.stream);
+        for event in &scanned.events {
+            let Some(line) = &event.line else { continue };
+            let log = event.log("");
+            let id = id::of_log(ids, &scanned.stream, &log);
+            black_box(&of_line(line, Vec::new(), &log, &scanned.stream, &identity, arrival, id, text));
         }
     }
 }
 
 fn encode_all(events: &[Event<'_>], format: &Format, out: &mut Vec<u8>) {
+    let mut repeat = Repeat::default();
     for event in events {
-        format.encode(event, out);
+        format.encode_next(event, out, &mut repeat);
         if out.len() >= PIECE_BYTES {
             black_box(&*out);
             out.clear();
+            repeat = Repeat::default();
         }
     }
 }
 
-/// As a pipeline with one sink runs it: pieces are handed on and dropped, so their buffers are new each time.
-fn core_all(corpus: &Corpus, snapshot: &Snapshot, format: &Format, scratch: &mut Scratch) {
-    let core = Core::new(MAX_RECORD_BYTES, vec![SinkPlan { format: format.clone(), filter: Filter::default() }]);
+/// As a pipeline runs it: pieces are handed on and dropped, so their buffers are new each time.
+fn core_all(corpus: &Corpus, core: &Core, sinks: u32, snapshot: &Snapshot, scratch: &mut Scratch) {
     let shard = ShardId {
         source: "bench".into(),
         stream: "vpn-logs".into(),
@@ -133,14 +149,15 @@ fn core_all(corpus: &Corpus, snapshot: &Snapshot, format: &Format, scratch: &mut
         shard: "shardId-000000000000".into(),
     };
     let from = From { shard: &shard, region: None };
-    let mut out = core.output(&[SinkId(0)]);
+    let wanted: Vec<SinkId> = (0..sinks).map(SinkId).collect();
+    let mut out = core.output(&wanted);
     for record in &corpus.records {
         let mut resume = Resume::default();
         while let CoreStep::More(next) = core.process(from, record, resume, snapshot, scratch, &mut out) {
             resume = next;
         }
         if out.bytes() >= PIECE_BYTES {
-            let full = std::mem::replace(&mut out, core.output(&[SinkId(0)]));
+            let full = std::mem::replace(&mut out, core.output(&wanted));
             black_box(core.piece(full));
         }
     }

@@ -36,14 +36,14 @@ started again, it goes on where it stopped.
 An event that a sink refused goes back to that sink only, as it was to be sent, also if the sink's format or filters
 have changed since. It is a dead letter again where no sink has that name.
 
-Move a dead-letter file aside first: what still cannot be read, or is refused again, goes to a new one.
+What still cannot be read, or is refused again, goes to a file of the replay's own: `.replay` is in its name, and it is
+none of the files that are read.
 
 Inputs are recognised by content, as `tunnelog decode` does.
 
 Examples:
   tunnelog replay pipelines/quickstart.yaml exported-logs/
-  mv out/quickstart/dead-letters.ndjson again.ndjson
-  tunnelog replay pipelines/quickstart.yaml again.ndjson";
+  tunnelog replay pipelines/quickstart.yaml out/quickstart/dead-letters.ndjson";
 
 /// Run a pipeline until its sources end, or until it is stopped
 #[derive(Debug, clap::Args)]
@@ -102,6 +102,8 @@ pub(super) fn run(arguments: &RunArgs) -> anyhow::Result<Outcome> {
 
 pub(super) fn replay(arguments: &ReplayArgs) -> anyhow::Result<Outcome> {
     let Some(loaded) = load_and_say(&arguments.pipeline) else { return Ok(Outcome::Misused) };
+    // Inputs that cannot be listed are told of when they are opened.
+    let loaded = loaded.for_replay(&crate::source::replay::files_in(&arguments.inputs).unwrap_or_default());
     let bar = progress_bar(&arguments.inputs);
     let progress = bar.clone().map(|bar| Arc::new(move |bytes| bar.inc(bytes)) as Progress);
     let inputs = Inputs::Files { inputs: arguments.inputs.clone(), identity: arguments.identity.identity(), progress };

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use super::expand::expand_tree;
 use super::problem::{Problem, Problems, Report, nearest};
 use super::tree::{Data, Node, Path as FieldPath};
-use super::types::{Compression, FileSink, Pipeline, Replay};
+use super::types::{Compression, DeadLetters, FileSink, Pipeline, Replay};
 use super::units::Size;
 use super::validate::validate;
 use super::walk::Walk;
@@ -54,11 +54,36 @@ impl Loaded {
     /// be read, which alone writes it.
     pub fn rejected_file(&self) -> FileSink {
         let letters = self.dead_letters_file();
-        let name = letters.path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-        let endings = [".gz", ".zst", ".ndjson", ".jsonl", ".json"];
-        let stem = endings.iter().fold(name.as_str(), |name, ending| name.strip_suffix(ending).unwrap_or(name));
+        let (stem, _) = stem_and_endings(&letters.path);
         let path = letters.path.with_file_name(format!("{stem}.rejected.ndjson"));
         FileSink { path, compression: Compression::None, rotate: letters.rotate }
+    }
+
+    /// The pipeline as a replay of these files runs it: dead letters of its own go to a file of their own, which is
+    /// none of those that it reads.
+    #[must_use]
+    pub fn for_replay(mut self, inputs: &[PathBuf]) -> Loaded {
+        if self.pipeline.dead_letters.as_ref().is_some_and(|letters| letters.file.is_none()) {
+            return self;
+        }
+        let own = self.dead_letters_file();
+        let (stem, endings) = stem_and_endings(&own.path);
+        let read: BTreeSet<PathBuf> = inputs.iter().filter_map(|input| input.canonicalize().ok()).collect();
+        let is_read = |file: &FileSink| {
+            let files = crate::sink::file::files_of(&file.path);
+            files.iter().any(|file| file.canonicalize().is_ok_and(|file| read.contains(&file)))
+        };
+        // One more than there are inputs: one of the names is free.
+        for number in 0..=inputs.len() {
+            let number = if number == 0 { String::new() } else { format!("-{}", number + 1) };
+            let path = own.path.with_file_name(format!("{stem}.replay{number}{endings}"));
+            let file = FileSink { path, ..own.clone() };
+            self.pipeline.dead_letters = Some(DeadLetters { file: Some(file.clone()), ..DeadLetters::default() });
+            if !is_read(&file) && !is_read(&self.rejected_file()) {
+                break;
+            }
+        }
+        self
     }
 
     /// The inputs of a replay source, relative to the working directory.
@@ -80,6 +105,14 @@ impl Loaded {
     pub fn overlay(&self) -> Option<PathBuf> {
         self.pipeline.enrich.overlay.as_ref().map(|file| self.directory.join(file))
     }
+}
+
+/// A file's name without the endings of lines and compression, and these.
+fn stem_and_endings(path: &Path) -> (String, String) {
+    let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    let endings = [".gz", ".zst", ".ndjson", ".jsonl", ".json"];
+    let stem = endings.iter().fold(name.as_str(), |name, ending| name.strip_suffix(ending).unwrap_or(name));
+    (stem.to_owned(), name.get(stem.len()..).unwrap_or_default().to_owned())
 }
 
 /// Loads and checks a pipeline file; `env` answers for environment variables.

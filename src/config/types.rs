@@ -273,6 +273,18 @@ pub enum FormatName {
     Splunk,
     /// A line for a person.
     Timeline,
+    /// The rows of a Parquet file, for the sink `s3` only: `schemas/lake.md` has the columns.
+    Parquet,
+}
+
+impl Format {
+    /// Whether it makes Parquet files.
+    pub fn is_parquet(&self) -> bool {
+        match self {
+            Format::Name(name) => *name == FormatName::Parquet,
+            Format::Options(options) => options.parquet.is_some(),
+        }
+    }
 }
 
 /// Exactly one format with its options.
@@ -291,6 +303,21 @@ pub struct FormatOptions {
     /// Flat JSON in the words of Splunk's Common Information Model.
     #[serde(default)]
     pub splunk: Option<JsonOptions>,
+    /// The rows of a Parquet file, for the sink `s3` only.
+    #[serde(default)]
+    pub parquet: Option<ParquetOptions>,
+}
+
+/// What rows carry beside the event.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ParquetOptions {
+    /// When the column `raw` has the log line itself.
+    #[serde(default)]
+    pub raw: RawOption,
+    /// Whether the columns `origin_…` have the record's stream, shard and sequence number.
+    #[serde(default)]
+    pub origin: bool,
 }
 
 /// What a format carries beside the event.

@@ -44,6 +44,11 @@ pub struct Cursor {
 }
 
 impl Cursor {
+    /// The place of the event that begins `offset` bytes into the text of `logEvents` and is the `index`th.
+    pub(super) fn new(offset: usize, index: u32) -> Cursor {
+        Cursor { offset, index }
+    }
+
     /// How many events of the record come before this place; the index of the next one.
     pub fn index(self) -> u32 {
         self.index

@@ -1,5 +1,9 @@
 //! Gunzips a record with a cap on the output.
 //!
+//! [`inflate()`] is the meaning: any number of members, a cap, a reason for each kind of damage. [`Inflater`] comes to
+//! the same faster: the usual record is one plain member, which libdeflate (feature `libdeflate`) unpacks in one call.
+//! What it does not take at once goes through [`inflate()`].
+//!
 //! Invariants: never more than `max_bytes` + 1 bytes of output are produced or held, whatever the record
 //! claims; the buffer only grows and is reused, so a steady stream of records allocates nothing for it.
 
@@ -16,6 +20,74 @@ pub const KPL_MAGIC: [u8; 4] = [0xf3, 0x89, 0x9a, 0xc2];
 
 /// The first growth of the buffer, in bytes, where the record's own claim is smaller.
 const FIRST_BYTES: usize = 16 * 1024;
+
+/// Unpacks records one after the other into a buffer of its own.
+#[derive(Default)]
+pub struct Inflater {
+    buffer: Vec<u8>,
+    #[cfg(feature = "libdeflate")]
+    whole: libdeflater::Decompressor,
+}
+
+impl std::fmt::Debug for Inflater {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Inflater").field("buffer_bytes", &self.buffer.len()).finish_non_exhaustive()
+    }
+}
+
+impl Inflater {
+    /// As [`inflate()`], into the buffer that is held.
+    pub fn inflate<'b>(&'b mut self, data: &'b [u8], max_bytes: usize) -> Result<&'b [u8], DecodeError> {
+        #[cfg(feature = "libdeflate")]
+        if let Some(length) = self.whole_member(data, max_bytes) {
+            return Ok(self.buffer.get(..length).unwrap_or_default());
+        }
+        inflate(data, max_bytes, &mut self.buffer)
+    }
+
+    /// The first `length` bytes of what was unpacked last, if there were so many.
+    pub fn held(&self, length: usize) -> Option<&[u8]> {
+        self.buffer.get(..length)
+    }
+
+    /// The size of the buffer, in bytes.
+    pub fn capacity(&self) -> usize {
+        self.buffer.capacity()
+    }
+
+    /// Unpacks a record that is one member with a bare header and nothing behind it; its length. Nothing where the
+    /// record is anything else, or where anything about it is wrong.
+    ///
+    /// libdeflate does not tell where the compressed data ended. So checksum and length at the record's end must be
+    /// those of the output, and no further member may begin in it. What passes unseen is a record in which other
+    /// bytes, and then its own trailer once more, follow the member: the content is whole, and nothing is lost.
+    #[cfg(feature = "libdeflate")]
+    fn whole_member(&mut self, data: &[u8], max_bytes: usize) -> Option<usize> {
+        /// Magic, method deflate, no flag: what `java.util.zip` writes, and so CloudWatch Logs.
+        const BARE_HEADER: [u8; 4] = [0x1f, 0x8b, 8, 0];
+        const HEADER_BYTES: usize = 10;
+        let (rest, length) = data.split_last_chunk::<4>()?;
+        let (rest, checksum) = rest.split_last_chunk::<4>()?;
+        let deflated = rest.get(HEADER_BYTES..).filter(|_| rest.starts_with(&BARE_HEADER))?;
+        let length = u32::from_le_bytes(*length) as usize;
+        // The length is a hint: within the cap, and within what deflate can do.
+        if length == 0 || length > max_bytes || length > data.len().saturating_mul(MAX_RATIO) {
+            return None;
+        }
+        if memchr::memmem::find(deflated, BARE_HEADER.get(..3)?).is_some() {
+            return None;
+        }
+        if self.buffer.len() < length {
+            grow(&mut self.buffer, 0, data, max_bytes);
+        }
+        let out = self.buffer.get_mut(..length)?;
+        let written = self.whole.deflate_decompress(deflated, out).ok()?;
+        (written == length && libdeflater::crc32(out) == u32::from_le_bytes(*checksum)).then_some(length)
+    }
+}
+
+/// Deflate cannot shrink by more than 1032:1; a larger claim is a lie.
+const MAX_RATIO: usize = 1032;
 
 /// The plain bytes of a record: `data` itself if it is JSON already, else its gzip members inflated into
 /// `buffer`, at most `max_bytes` of them. What `buffer` held before does not matter.
@@ -75,8 +147,7 @@ fn members<'b>(data: &[u8], max_bytes: usize, buffer: &'b mut Vec<u8>) -> Result
 /// byte more tells a record of exactly `max_bytes` from a larger one.
 fn grow(buffer: &mut Vec<u8>, filled: usize, data: &[u8], max_bytes: usize) {
     let claimed = match data.last_chunk::<4>() {
-        // Deflate cannot shrink by more than 1032:1; a larger claim is a lie.
-        Some(trailer) => (u32::from_le_bytes(*trailer) as usize).min(data.len().saturating_mul(1032)),
+        Some(trailer) => (u32::from_le_bytes(*trailer) as usize).min(data.len().saturating_mul(MAX_RATIO)),
         None => 0,
     };
     // One byte more than claimed, so that the end of the member is seen without growing again.
@@ -100,10 +171,50 @@ mod tests {
         encoder.finish().unwrap()
     }
 
+    /// Unpacks both ways, with fresh and with used buffers: they must agree.
+    fn both(data: &[u8], max_bytes: usize) -> Result<Vec<u8>, DecodeError> {
+        let plain = inflate(data, max_bytes, &mut Vec::new()).map(<[u8]>::to_vec);
+        let mut inflater = Inflater::default();
+        for _ in 0..2 {
+            assert_eq!(inflater.inflate(data, max_bytes).map(<[u8]>::to_vec), plain, "{data:?}");
+        }
+        assert!(inflater.capacity() <= (max_bytes + 1).max(FIRST_BYTES), "{}", inflater.capacity());
+        plain
+    }
+
     #[test]
     fn members_are_joined_and_padding_is_ignored() {
         let data = [gzip(b"{\"a\":"), gzip(b""), gzip(b"1}"), vec![0, 0, 0]].concat();
-        assert_eq!(inflate(&data, 100, &mut Vec::new()), Ok(&b"{\"a\":1}"[..]));
+        assert_eq!(both(&data, 100), Ok(b"{\"a\":1}".to_vec()));
+    }
+
+    #[test]
+    fn two_members_of_one_content_are_both_read() {
+        assert_eq!(both(&[gzip(b"{}"), gzip(b"{}")].concat(), 100), Ok(b"{}{}".to_vec()));
+    }
+
+    #[test]
+    fn headers_with_a_name_and_a_comment_are_read() {
+        let mut encoder =
+            flate2::GzBuilder::new().filename("a").comment("b").write(Vec::new(), flate2::Compression::default());
+        encoder.write_all(b"{}").unwrap();
+        assert_eq!(both(&encoder.finish().unwrap(), 100), Ok(b"{}".to_vec()));
+    }
+
+    #[test]
+    fn a_record_changed_in_any_byte_or_cut_anywhere_is_judged_alike_both_ways() {
+        let whole = gzip(br#"{"messageType":"DATA_MESSAGE","owner":"123456789012","logEvents":[]}"#);
+        for at in 0..whole.len() {
+            let _ = both(&whole[..at], 1000);
+            for bit in 0..8 {
+                let mut changed = whole.clone();
+                changed[at] ^= 1 << bit;
+                let _ = both(&changed, 1000);
+            }
+        }
+        for max_bytes in 0..100 {
+            let _ = both(&whole, max_bytes);
+        }
     }
 
     #[test]
@@ -115,6 +226,7 @@ mod tests {
     fn a_bomb_stops_at_the_cap_and_takes_no_more_memory_than_it() {
         let bomb = gzip(&vec![b'x'; 10 << 20]);
         let mut buffer = Vec::new();
+        assert_eq!(both(&bomb, 100_000), Err(DecodeError::TooLarge { max_bytes: 100_000 }));
         assert_eq!(inflate(&bomb, 100_000, &mut buffer), Err(DecodeError::TooLarge { max_bytes: 100_000 }));
         assert!(buffer.capacity() <= 100_001, "{}", buffer.capacity());
     }
@@ -122,17 +234,17 @@ mod tests {
     #[test]
     fn a_record_of_exactly_the_cap_passes_and_one_byte_more_does_not() {
         let data = gzip(&[b'x'; 40_000]);
-        assert_eq!(inflate(&data, 40_000, &mut Vec::new()).unwrap().len(), 40_000);
-        assert_eq!(inflate(&data, 39_999, &mut Vec::new()), Err(DecodeError::TooLarge { max_bytes: 39_999 }));
+        assert_eq!(both(&data, 40_000).unwrap().len(), 40_000);
+        assert_eq!(both(&data, 39_999), Err(DecodeError::TooLarge { max_bytes: 39_999 }));
     }
 
     #[test]
     fn the_buffer_is_reused_and_shows_nothing_of_the_record_before() {
-        let mut buffer = Vec::new();
-        inflate(&gzip(&[b'x'; 100_000]), 1 << 20, &mut buffer).unwrap();
-        let capacity = buffer.capacity();
-        assert_eq!(inflate(&gzip(b"{}"), 1 << 20, &mut buffer), Ok(&b"{}"[..]));
-        assert_eq!(buffer.capacity(), capacity);
+        let mut inflater = Inflater::default();
+        inflater.inflate(&gzip(&[b'x'; 100_000]), 1 << 20).unwrap();
+        let capacity = inflater.capacity();
+        assert_eq!(inflater.inflate(&gzip(b"{}"), 1 << 20), Ok(&b"{}"[..]));
+        assert_eq!(inflater.capacity(), capacity);
     }
 
     #[test]
@@ -153,7 +265,7 @@ mod tests {
             (&wrong_checksum, "gzip_corrupt"),
             (&trailing, "gzip_corrupt"),
         ] {
-            assert_eq!(inflate(data, 1000, &mut Vec::new()).unwrap_err().reason(), reason, "{data:?}");
+            assert_eq!(both(data, 1000).unwrap_err().reason(), reason, "{data:?}");
         }
     }
 }

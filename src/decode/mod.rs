@@ -5,11 +5,14 @@
 //!
 //! - [`inflate`]: gzip to bytes, capped.
 //! - [`envelope`]: bytes to log events, one at a time and resumable.
+//! - [`scan`](mod@scan): the usual envelope in one pass; `envelope` is its meaning, and what it falls back to.
 //! - [`recognize`]: a file of any form to records, for `tunnelog decode` and the `replay` source.
 
 pub mod envelope;
 pub mod inflate;
+pub mod reader;
 pub mod recognize;
+pub mod scan;
 
 use std::borrow::Cow;
 

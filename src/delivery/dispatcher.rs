@@ -129,22 +129,6 @@ impl Dispatcher {
         &self.accounts
     }
 
-    /// Whether every shard has been delivered to its end and this is remembered.
-    pub fn is_finished(&self) -> bool {
-        self.sources_open == 0 && self.live_lanes == 0 && self.is_committed()
-    }
-
-    /// Whether nothing is on its way and everything that is settled is remembered.
-    pub fn is_drained(&self) -> bool {
-        self.draining
-            && self.lanes.iter().all(|lane| lane.frontier.is_clear() && lane.awaiting.is_none() && !lane.publishes())
-            && self.is_committed()
-    }
-
-    fn is_committed(&self) -> bool {
-        self.committing.is_none() && !self.dirty.iter().any(|lane| self.changed_state(*lane).is_some())
-    }
-
     /// What is under way, for metrics.
     pub fn load(&self) -> Load {
         let mut load = Load { lanes: self.live_lanes, readers: self.readers.count(), ..Load::default() };
@@ -170,6 +154,10 @@ impl Dispatcher {
         match event {
             ShardEvent::Opened { shard, parents, start } => {
                 self.shard_opened(shard, parents, start);
+                0
+            }
+            ShardEvent::Complete { source, stream } => {
+                self.listing_is_complete(&source, &stream);
                 0
             }
             ShardEvent::Gone(shard) => {
@@ -219,9 +207,31 @@ impl Dispatcher {
     fn parent_is_missing(&mut self, parent: &ShardId, start: StartAt) {
         let is_known = self.by_id.contains_key(parent);
         let unread = |key: &LaneKey, state: &LaneState| key.shard == *parent && state.at != At::ShardEnd;
-        if is_known || !self.remembered.iter().any(|(key, state)| unread(key, state)) {
+        if !is_known && self.remembered.iter().any(|(key, state)| unread(key, state)) {
+            self.open_missing(parent, start);
+        }
+    }
+
+    /// What is remembered of the stream, not to its end, and was not announced: an ancestor whose children are not there
+    /// any more either, or a shard of the stream before it was deleted and created again.
+    fn listing_is_complete(&mut self, source: &Arc<str>, stream: &Arc<str>) {
+        if self.draining {
             return;
         }
+        let sinks = &self.options.sinks;
+        let unread = self.remembered.iter().filter(|(key, state)| {
+            let of_stream = key.shard.source == *source && key.shard.stream == *stream;
+            let is_ours = key.pipeline == self.options.pipeline && sinks.iter().any(|sink| sink.name == key.sink);
+            of_stream && is_ours && state.at != At::ShardEnd && !self.by_id.contains_key(&key.shard)
+        });
+        let missing: BTreeSet<ShardId> = unread.map(|(key, _)| key.shard.clone()).collect();
+        for shard in missing {
+            self.open_missing(&shard, StartAt::TrimHorizon);
+        }
+    }
+
+    /// A shard that is not there any more is opened: its reader finds out what is lost of it.
+    fn open_missing(&mut self, parent: &ShardId, start: StartAt) {
         let is_new =
             |sink: &SinkOptions| !self.remembered.keys().any(|key| key.shard == *parent && key.sink == sink.name);
         let new: Vec<bool> = self.options.sinks.iter().map(is_new).collect();
@@ -332,7 +342,9 @@ impl Dispatcher {
             PieceEnd::ShardEnd => self.end_reader(id),
             PieceEnd::More | PieceEnd::Limit => self.join_reader(id),
         }
+        self.stop_reader(id);
         self.pump(shard);
+        self.checkpoint_if_draining();
     }
 
     fn take_piece(&mut self, lane: usize, reader: ReaderId, piece: &mut Piece) {
@@ -398,13 +410,6 @@ impl Dispatcher {
         }
         self.pump(shard);
         self.checkpoint_if_draining();
-    }
-
-    /// A shutdown does not wait for the next tick.
-    fn checkpoint_if_draining(&mut self) {
-        if self.draining {
-            self.checkpoint();
-        }
     }
 
     /// A sink settled items. Void if they belong to an older epoch.
@@ -479,30 +484,5 @@ impl Dispatcher {
         if self.lanes.get(lane.0 as usize).is_some_and(|state| state.epoch == epoch) {
             self.rewind(lane.0 as usize);
         }
-    }
-
-    /// Stop reading; let what the sinks have settle. See [`Dispatcher::is_drained`].
-    ///
-    /// A piece that a reader is at is void: an idle source may hold it up for long, and it is read next time.
-    pub fn drain(&mut self) {
-        self.draining = true;
-        for lane in 0..self.lanes.len() {
-            if matches!(self.lanes[lane].phase, Phase::Reading(_)) {
-                self.leave_reader(lane);
-                self.lanes[lane].phase = Phase::Idle;
-            }
-            // Nobody waits for a sink that takes nothing.
-            if self.lanes[lane].trying && self.let_go(lane) {
-                self.lanes[lane].phase = Phase::Parked;
-            }
-            // What is gathered is asked for anew, also of those that were asked for less.
-            self.lanes[lane].barrier_sent = false;
-            // What lacks records cannot be published now, and would hold the shutdown up.
-            if self.lanes[lane].lacks_sealed_records() && !self.lanes[lane].frontier.is_clear() {
-                self.void(lane);
-                self.tell(lane, Tell::Discard);
-            }
-        }
-        self.checkpoint();
     }
 }

@@ -15,6 +15,7 @@
 mod batch;
 mod command;
 mod dispatcher;
+mod drain;
 mod frontier;
 #[cfg(test)]
 mod frontier_model;

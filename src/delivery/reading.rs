@@ -41,16 +41,17 @@ impl Dispatcher {
 
     /// Lets the readers of a shard go on whose lanes have room.
     pub(super) fn pump(&mut self, shard: usize) {
-        if self.draining {
-            return;
-        }
-        let ids: Vec<ReaderId> = self.readers.of_shard(shard).map(|reader| reader.id).collect();
+        // Before the end only records that have begun are read on.
+        let goes_on = |reader: &&Reader| !self.draining || reader.mid_record;
+        let ids: Vec<ReaderId> = self.readers.of_shard(shard).filter(goes_on).map(|reader| reader.id).collect();
         for id in ids {
             if self.may_read(id) {
                 self.grant(id);
             }
         }
-        self.flush_full_lanes(shard);
+        if !self.draining {
+            self.flush_full_lanes(shard);
+        }
     }
 
     /// A sink may be gathering a chunk: where nothing more can be read, it has to do with what it has.

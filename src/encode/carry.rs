@@ -1,7 +1,7 @@
 //! What a format carries beside the event: the log line, the record that it came in, constants.
 
 use crate::config::types::{JsonOptions, RawOption};
-use crate::event::{Action, Event, Kind, Origin};
+use crate::event::{Event, Origin};
 
 /// The options of `ocsf`, `ecs` and `splunk`, resolved.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
@@ -25,6 +25,11 @@ impl Carry {
         event.raw.filter(|_| carries_raw(self.raw, event))
     }
 
+    /// Whether the log line goes along with every event.
+    pub(super) fn keeps_raw(&self) -> bool {
+        self.raw == RawOption::Always
+    }
+
     /// The record that it came in, if that goes along.
     pub(super) fn origin<'e, 'a>(&self, event: &'e Event<'a>) -> Option<&'e Origin<'a>> {
         event.origin.as_ref().filter(|_| self.origin)
@@ -41,8 +46,6 @@ pub(super) fn carries_raw(raw: RawOption, event: &Event<'_>) -> bool {
     match raw {
         RawOption::Always => true,
         RawOption::Never => false,
-        RawOption::Problems => {
-            event.kind == Kind::Unparsed || event.action == Action::Other || !event.problems.is_empty()
-        }
+        RawOption::Problems => !event.is_understood(),
     }
 }

@@ -79,6 +79,11 @@ impl EcsFormat {
         EcsFormat(Carry::new(options, |name| name.contains('.')))
     }
 
+    /// Whether the log line goes along with every event.
+    pub(super) fn keeps_raw(&self) -> bool {
+        self.0.keeps_raw()
+    }
+
     /// Appends the event as one line.
     pub fn encode(&self, event: &Event<'_>, out: &mut Vec<u8>) {
         let ends = Ends::of(event);

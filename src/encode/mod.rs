@@ -12,12 +12,14 @@ pub mod json;
 mod object;
 pub mod ocsf;
 pub mod outcome;
+#[cfg(feature = "parquet")]
+pub mod parquet;
 pub mod splunk;
 pub mod timeline;
 
 pub use dead_letter::DeadLetter;
 pub use ecs::EcsFormat;
-pub use json::JsonFormat;
+pub use json::{JsonFormat, Repeat};
 pub use ocsf::OcsfFormat;
 pub use splunk::SplunkFormat;
 pub use timeline::TimelineFormat;
@@ -56,7 +58,11 @@ impl Format {
 
     /// The one format that has options; `json` where none has, which the check of the pipeline file refuses.
     fn with_options(options: &types::FormatOptions) -> Format {
-        let types::FormatOptions { json, ocsf, ecs, splunk } = options;
+        let types::FormatOptions { json, ocsf, ecs, splunk, parquet } = options;
+        if let Some(types::ParquetOptions { raw, origin }) = *parquet {
+            // Rows are read back from our own lines (see `parquet`).
+            return Format::Json(JsonFormat::new(&types::JsonOptions { raw, origin, ..Default::default() }));
+        }
         match (json, ocsf, ecs, splunk) {
             (None, Some(options), _, _) => Format::Ocsf(OcsfFormat::new(options)),
             (None, None, Some(options), _) => Format::Ecs(EcsFormat::new(options)),
@@ -67,7 +73,7 @@ impl Format {
 
     fn named(name: types::FormatName, options: &types::JsonOptions, colour: bool) -> Format {
         match name {
-            types::FormatName::Json => Format::Json(JsonFormat::new(options)),
+            types::FormatName::Json | types::FormatName::Parquet => Format::Json(JsonFormat::new(options)),
             types::FormatName::Ocsf => Format::Ocsf(OcsfFormat::new(options)),
             types::FormatName::Ecs => Format::Ecs(EcsFormat::new(options)),
             types::FormatName::Splunk => Format::Splunk(SplunkFormat::new(options)),
@@ -84,6 +90,25 @@ impl Format {
             Format::Splunk(_) => Some(splunk::SCHEMA),
             Format::Timeline(_) => None,
             Format::DeadLetter => Some(dead_letter::SCHEMA),
+        }
+    }
+
+    /// Whether it may write [`Event::raw`] of an event that has been understood, so that lines have to be kept.
+    pub fn keeps_raw(&self) -> bool {
+        match self {
+            Format::Json(format) => format.keeps_raw(),
+            Format::Ocsf(format) => format.keeps_raw(),
+            Format::Ecs(format) => format.keeps_raw(),
+            Format::Splunk(format) => format.keeps_raw(),
+            Format::Timeline(_) | Format::DeadLetter => false,
+        }
+    }
+
+    /// As [`encode`](Self::encode), for one event after the other into one buffer; see [`JsonFormat::encode_next`].
+    pub fn encode_next(&self, event: &Event<'_>, out: &mut Vec<u8>, repeat: &mut Repeat) {
+        match self {
+            Format::Json(format) => format.encode_next(event, out, repeat),
+            other => other.encode(event, out),
         }
     }
 

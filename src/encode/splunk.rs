@@ -155,6 +155,11 @@ impl SplunkFormat {
         SplunkFormat(Carry::new(options, Self::is_reserved))
     }
 
+    /// Whether the log line goes along with every event.
+    pub(super) fn keeps_raw(&self) -> bool {
+        self.0.keeps_raw()
+    }
+
     /// Appends the event as one line.
     pub fn encode(&self, event: &Event<'_>, out: &mut Vec<u8>) {
         line(out, |o| {

@@ -17,6 +17,7 @@ use ipnet::IpNet;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub(crate) use values::Dotted;
 pub use values::{AsNumbers, EventId, Millis};
 use values::{IpAddrText, PrefixText};
 pub use words::{
@@ -79,6 +80,13 @@ pub struct Event<'a> {
     /// The log line as CloudWatch delivered it (option `raw`).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub raw: Option<&'a str>,
+}
+
+impl Event<'_> {
+    /// Whether everything that the line says is in the event's fields. Of any other line the text is kept.
+    pub fn is_understood(&self) -> bool {
+        self.kind != Kind::Unparsed && self.action != Action::Other && self.problems.is_empty()
+    }
 }
 
 /// The account and Region of the VPN, as far as they are known.

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::net::Ipv4Addr;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize, Serializer};
@@ -23,9 +24,56 @@ impl Millis {
 
     /// Parses RFC 3339, also with a space in place of the `T`, as the BGP logs write it.
     pub fn parse(text: &str) -> Option<Millis> {
-        let timestamp: jiff::Timestamp = text.trim().parse().ok()?;
+        let text = text.trim();
+        if let Some(time) = Self::parse_usual(text) {
+            return Some(time);
+        }
+        let timestamp: jiff::Timestamp = text.parse().ok()?;
         Some(Millis(timestamp.as_millisecond()))
     }
+
+    /// The form that AWS writes, `2025-11-08 05:40:29.641Z`, also with a `T`; nothing for what needs a second look,
+    /// such as a leap day or a leap second.
+    fn parse_usual(text: &str) -> Option<Millis> {
+        const FORM: &[u8; 24] = b"0000-00-00 00:00:00.000Z";
+        let text: &[u8; 24] = text.as_bytes().try_into().ok()?;
+        let fits = |(byte, form): (&u8, &u8)| match form {
+            b'0' => byte.is_ascii_digit(),
+            b' ' => matches!(byte, b' ' | b'T'),
+            form => byte == form,
+        };
+        if !text.iter().zip(FORM).all(fits) {
+            return None;
+        }
+        let number = |from: usize, to: usize| {
+            let digits = text.get(from..to).unwrap_or_default();
+            digits.iter().fold(0, |number, digit| 10 * number + i64::from(digit - b'0'))
+        };
+        let (year, month, day) = (number(0, 4), number(5, 7), number(8, 10));
+        let (hour, minute, second) = (number(11, 13), number(14, 16), number(17, 19));
+        let days = match month {
+            2 => 28,
+            4 | 6 | 9 | 11 => 30,
+            _ => 31,
+        };
+        let is_usual = (1970..2100).contains(&year)
+            && (1..=12).contains(&month)
+            && (1..=days).contains(&day)
+            && hour < 24
+            && minute < 60
+            && second < 60;
+        let seconds = || ((days_from_civil(year, month, day) * 24 + hour) * 60 + minute) * 60 + second;
+        is_usual.then(|| Millis(seconds() * 1000 + number(20, 23)))
+    }
+}
+
+/// Days from 1970-01-01 to a day of the Gregorian calendar, from 1970 on. From "chrono-Compatible Low-Level Date
+/// Algorithms", Howard Hinnant: years begin with March, so that the leap day is the last one.
+fn days_from_civil(year: i64, month: i64, day: i64) -> i64 {
+    let (year, month) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
+    let (era, year_of_era) = (year / 400, year % 400);
+    let of_year = (153 * month + 2) / 5 + day - 1;
+    era * 146_097 + year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + of_year - 719_468
 }
 
 impl fmt::Display for Millis {
@@ -154,6 +202,49 @@ impl JsonSchema for AsNumbers<'_> {
     }
 }
 
+/// An IPv4 address as text, without a formatter's work: every event has some.
+#[derive(Clone, Copy)]
+pub(crate) struct Dotted {
+    text: [u8; 15],
+    length: usize,
+}
+
+impl Dotted {
+    pub(crate) fn of(ip: Ipv4Addr) -> Dotted {
+        let mut dotted = Dotted { text: [0; 15], length: 0 };
+        for (number, octet) in ip.octets().into_iter().enumerate() {
+            if number > 0 {
+                dotted.push(b'.');
+            }
+            if octet >= 100 {
+                dotted.push(b'0' + octet / 100);
+            }
+            if octet >= 10 {
+                dotted.push(b'0' + octet / 10 % 10);
+            }
+            dotted.push(b'0' + octet % 10);
+        }
+        dotted
+    }
+
+    fn push(&mut self, byte: u8) {
+        if let Some(slot) = self.text.get_mut(self.length) {
+            *slot = byte;
+            self.length += 1;
+        }
+    }
+
+    pub(crate) fn as_bytes(&self) -> &[u8] {
+        self.text.get(..self.length).unwrap_or_default()
+    }
+}
+
+impl fmt::Display for Dotted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(str::from_utf8(self.as_bytes()).unwrap_or_default())
+    }
+}
+
 /// IP address in text, canonical
 #[derive(JsonSchema)]
 #[expect(dead_code, reason = "only its schema is used")]
@@ -163,3 +254,38 @@ pub(super) struct IpAddrText(#[schemars(description = "IPv4 or IPv6 address, can
 #[derive(JsonSchema)]
 #[expect(dead_code, reason = "only its schema is used")]
 pub(super) struct PrefixText(#[schemars(description = "IPv4 or IPv6 prefix in CIDR notation, canonical")] String);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_usual_form_of_a_time_is_read_as_any_other_is() {
+        let by_jiff = |text: &str| text.parse::<jiff::Timestamp>().ok().map(|time| Millis(time.as_millisecond()));
+        let day = 86_400_000;
+        for days in 0..50_000_i64 {
+            let time = Millis(days * day + days * 7919 % day);
+            for text in [time.to_string(), time.to_string().replace('T', " ")] {
+                assert_eq!(Millis::parse(&text), Some(time), "{text}");
+            }
+        }
+        for text in [
+            "2025-02-29 00:00:00.000Z",
+            "2024-02-29 00:00:00.000Z",
+            "2025-04-31 00:00:00.000Z",
+            "2025-13-01 00:00:00.000Z",
+            "2025-00-01 00:00:00.000Z",
+            "2025-01-00 00:00:00.000Z",
+            "2025-01-01 24:00:00.000Z",
+            "2025-01-01 00:60:00.000Z",
+            "2025-06-30 23:59:60.000Z",
+            "1969-12-31 23:59:59.999Z",
+            "2025-01-01_00:00:00.000Z",
+            "2025-01-01 00:00:00.0000",
+            "0000-01-01 00:00:00.000Z",
+            "9999-12-31 00:00:00.000Z",
+        ] {
+            assert_eq!(Millis::parse(text), by_jiff(text), "{text}");
+        }
+    }
+}

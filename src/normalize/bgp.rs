@@ -174,7 +174,9 @@ fn prefix<'a>(value: &Scalar<'a>, problems: &mut Vec<Problem<'a>>) -> Option<IpN
 
 fn number<'a>(field: &'static str, value: &Scalar<'a>, problems: &mut Vec<Problem<'a>>) -> Option<u64> {
     let number = value.u64();
-    if let (None, Some(text)) = (number, value.text()) {
+    if number.is_none()
+        && let Some(text) = value.text()
+    {
         problems.push(Problem { field, value: text });
     }
     number
@@ -185,8 +187,10 @@ fn as_path<'a>(bgp: &mut Bgp<'a>, path: Cow<'a, str>, problems: &mut Vec<Problem
     if path.is_empty() {
         return;
     }
-    let well_formed = path.bytes().all(|byte| byte.is_ascii_digit() || b" {}()[],".contains(&byte))
-        && path.split(|c: char| !c.is_ascii_digit()).all(|asn| asn.is_empty() || asn.parse::<u32>().is_ok());
+    let is_allowed =
+        |byte: u8| byte.is_ascii_digit() || matches!(byte, b' ' | b'{' | b'}' | b'(' | b')' | b'[' | b']' | b',');
+    let fits = |asn: &str| asn.len() < 10 || asn.parse::<u32>().is_ok();
+    let well_formed = path.bytes().all(is_allowed) && path.split(|c: char| !c.is_ascii_digit()).all(fits);
     if !well_formed {
         problems.push(Problem { field: "bgp.as_path", value: path });
         return;
@@ -203,7 +207,12 @@ fn as_path<'a>(bgp: &mut Bgp<'a>, path: Cow<'a, str>, problems: &mut Vec<Problem
 /// `piece` of `whole`: borrowed if `whole` is.
 pub(crate) fn part<'a>(whole: &Cow<'a, str>, piece: &str) -> Cow<'a, str> {
     let borrowed = match whole {
-        Cow::Borrowed(whole) => whole.find(piece).and_then(|at| whole.get(at..at + piece.len())),
+        Cow::Borrowed(whole) => {
+            // A piece is nearly always the very place that it was found at; else an equal text does.
+            let at = (piece.as_ptr() as usize).wrapping_sub(whole.as_ptr() as usize);
+            let here = whole.get(at..at.wrapping_add(piece.len())).filter(|here| *here == piece);
+            here.or_else(|| whole.find(piece).and_then(|at| whole.get(at..at + piece.len())))
+        }
         Cow::Owned(_) => None,
     };
     borrowed.map_or_else(|| Cow::Owned(piece.to_owned()), Cow::Borrowed)

@@ -52,7 +52,9 @@ fn phase<'a>(field: &'static str, value: &Scalar<'a>, problems: &mut Vec<Problem
 
 fn boolean<'a>(field: &'static str, value: &Scalar<'a>, problems: &mut Vec<Problem<'a>>) -> Option<bool> {
     let boolean = value.bool();
-    if let (None, Some(text)) = (boolean, value.text()) {
+    if boolean.is_none()
+        && let Some(text) = value.text()
+    {
         problems.push(Problem { field, value: text });
     }
     boolean

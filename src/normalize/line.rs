@@ -43,8 +43,8 @@ impl<'a> Scalar<'a> {
             Scalar::Int(value) => Cow::Owned(value.to_string()),
             Scalar::Uint(value) => Cow::Owned(value.to_string()),
             Scalar::Float(value) => Cow::Owned(value.to_string()),
-            Scalar::Text(Cow::Borrowed(text)) => Cow::Borrowed(text.trim()),
-            Scalar::Text(Cow::Owned(text)) => Cow::Owned(text.trim().to_owned()),
+            Scalar::Text(Cow::Borrowed(text)) => Cow::Borrowed(trimmed(text)),
+            Scalar::Text(Cow::Owned(text)) => Cow::Owned(trimmed(text).to_owned()),
             Scalar::Object => Cow::Borrowed("{…}"),
         };
         (!text.is_empty()).then_some(text)
@@ -53,7 +53,7 @@ impl<'a> Scalar<'a> {
     /// The content of a string, trimmed; nothing for any other type.
     pub fn str(&self) -> Option<&str> {
         match self {
-            Scalar::Text(text) => Some(text.trim()).filter(|text| !text.is_empty()),
+            Scalar::Text(text) => Some(trimmed(text)).filter(|text| !text.is_empty()),
             _ => None,
         }
     }
@@ -88,10 +88,18 @@ impl<'a> Scalar<'a> {
     }
 }
 
+/// As [`str::trim`], which looks at whole characters, for what nearly never needs it.
+fn trimmed(text: &str) -> &str {
+    match text.as_bytes() {
+        [b'!'..=b'~'] | [b'!'..=b'~', .., b'!'..=b'~'] => text,
+        _ => text.trim(),
+    }
+}
+
 macro_rules! line {
     ($($(#[$doc:meta])* $field:ident = $($key:literal)|+;)+) => {
         /// One log line's keys.
-        #[derive(Clone, Debug, Default)]
+        #[derive(Clone, Debug, Default, PartialEq)]
         pub struct Line<'a> {
             $($(#[$doc])* pub $field: Scalar<'a>,)+
         }
@@ -146,7 +154,8 @@ line! {
 }
 
 /// The keys that only the top level has: a nested `type` is no type of the line.
-const TOP_LEVEL_ONLY: &[&str] = &["resource_id", "resource_arn", "event_timestamp", "timestamp", "type", "status"];
+pub(super) const TOP_LEVEL_ONLY: &[&str] =
+    &["resource_id", "resource_arn", "event_timestamp", "timestamp", "type", "status"];
 
 impl<'a> Line<'a> {
     /// Reads a JSON object; nothing if the text is none.

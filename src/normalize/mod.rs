@@ -7,9 +7,11 @@
 //! Not here: account, names and tags of the connection (`enrich`), and whether `raw` is written (`encode`).
 
 mod bgp;
+pub mod escaped;
 pub mod id;
 mod ike;
 pub mod line;
+mod pattern;
 mod route_server;
 pub mod stream;
 mod summary;
@@ -47,10 +49,25 @@ pub fn normalize<'a>(
         problems.extend(broken_json(raw));
         text::read(raw)
     });
-    let time = time::event_time(&line, log.timestamp, observed, &mut problems);
+    Event { raw: Some(raw), ..of_line(&line, problems, log, stream, identity, observed, id, text) }
+}
+
+/// As [`normalize`], of a line that has been read already; without `raw`.
+#[expect(clippy::too_many_arguments, reason = "`normalize`'s, and what it has read")]
+pub fn of_line<'a>(
+    line: &Line<'a>,
+    mut problems: Vec<Problem<'a>>,
+    log: &'a LogEvent<'a>,
+    stream: &'a LogStream<'a>,
+    identity: &StreamIdentity<'a>,
+    observed: Option<Millis>,
+    id: EventId,
+    text: &'a mut String,
+) -> Event<'a> {
+    let time = time::event_time(line, log.timestamp, observed, &mut problems);
     let peer = line.resource_arn.text().map(route_server::Peer::parse);
-    let vpn = vpn(&line, &stream.stream, identity, peer.is_some(), &mut problems);
-    let meaning = meaning(&line, identity, &mut problems);
+    let vpn = vpn(line, &stream.stream, identity, peer.is_some(), &mut problems);
+    let meaning = meaning(line, identity, &mut problems);
     let region = peer.as_ref().and_then(|peer| peer.region.clone());
     let account = peer.as_ref().and_then(|peer| peer.account_id.clone());
     let cloud = Cloud {
@@ -61,7 +78,7 @@ pub fn normalize<'a>(
         region: log.region.as_deref().map(Cow::Borrowed).or(region),
     };
     let route_server: Option<RouteServer<'a>> = peer.map(route_server::Peer::into_event);
-    let subject = summary::Subject { vpn: vpn.as_ref(), route_server: route_server.as_ref(), raw };
+    let subject = summary::Subject { vpn: vpn.as_ref(), route_server: route_server.as_ref(), raw: &log.message };
     summary::write(text, &meaning, &subject);
     let Meaning { row, session_state, bgp, ike, .. } = meaning;
     Event {
@@ -88,7 +105,7 @@ pub fn normalize<'a>(
             owner_account_id: &stream.owner,
         },
         origin: None,
-        raw: Some(raw),
+        raw: None,
     }
 }
 

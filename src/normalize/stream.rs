@@ -72,6 +72,9 @@ fn log_type(text: &str) -> Option<LogType> {
 fn address(rest: &str) -> Option<IpAddr> {
     // `_::1` would lose its colons, but no outside address begins with them.
     let text = rest.trim_start_matches(SEPARATORS);
+    if let Some(address) = plain_ipv4(text) {
+        return Some(address.into());
+    }
     let groups: Vec<(usize, &str)> = text
         .split(SEPARATORS)
         .scan(0, |at, part| {
@@ -93,6 +96,13 @@ fn address(rest: &str) -> Option<IpAddr> {
         let candidate = text.get(..start + last.len())?.replace(SEPARATORS, ":");
         candidate.parse::<Ipv6Addr>().ok().map(IpAddr::V6)
     })
+}
+
+/// The usual case: four decimal groups with dots between them, and then an end or a separator.
+fn plain_ipv4(text: &str) -> Option<Ipv4Addr> {
+    let end = text.find(|c: char| !(c.is_ascii_digit() || c == '.')).unwrap_or(text.len());
+    let ends = text.get(end..)?.chars().next().is_none_or(|next| SEPARATORS.contains(&next));
+    if ends { text.get(..end)?.parse().ok() } else { None }
 }
 
 /// Four decimal groups: certain if dots separate them, else only if no further group follows.

@@ -2,11 +2,14 @@
 //!
 //! A summary is one line without control characters, whatever the log line holds.
 
-use std::fmt::{Display, Write as _};
+use std::fmt::{self, Display, Write as _};
+use std::net::IpAddr;
+
+use ipnet::IpNet;
 
 use super::Meaning;
 use super::words::push_excerpt;
-use crate::event::{Action, Bgp, Kind, RouteServer, SessionState, Vpn};
+use crate::event::{Action, Bgp, Dotted, Kind, RouteServer, SessionState, Vpn};
 
 /// What the sentence is about, besides the meaning.
 pub(super) struct Subject<'s, 'a> {
@@ -18,26 +21,26 @@ pub(super) struct Subject<'s, 'a> {
 /// No summary quotes more of a line than this.
 const EXCERPT_CHARS: usize = 160;
 
-/// Writes the sentence into `text`. Writing to a string cannot fail, hence the ignored results.
+/// Writes the sentence into `text`. Writing to a string cannot fail, hence the ignored result.
 pub(super) fn write(text: &mut String, meaning: &Meaning<'_>, subject: &Subject<'_, '_>) {
     text.clear();
-    match meaning.row.kind {
+    let _ = match meaning.row.kind {
         Kind::BgpSession => session(text, meaning, subject),
         Kind::BfdSession => bfd(text, meaning, subject),
         Kind::BgpRoute => route(text, meaning),
         Kind::Ike => ike(text, meaning, subject),
         Kind::Unparsed | Kind::Alert => {
             text.push_str("Log line that could not be read: ");
-            push_excerpt(text, subject.raw.trim(), EXCERPT_CHARS);
+            push_excerpt(text, subject.raw.trim(), EXCERPT_CHARS)
         }
-    }
+    };
 }
 
-fn session(text: &mut String, meaning: &Meaning<'_>, subject: &Subject<'_, '_>) {
+fn session(text: &mut String, meaning: &Meaning<'_>, subject: &Subject<'_, '_>) -> fmt::Result {
     let nothing = Bgp::default();
     let bgp = meaning.bgp.as_ref().unwrap_or(&nothing);
     let neighbor = Neighbor { bgp, subject };
-    let _ = match meaning.row.action {
+    match meaning.row.action {
         Action::Established if bgp.to_state.is_none() => write!(text, "BGP session with {neighbor} reported up"),
         Action::Down if bgp.to_state.is_none() => write!(text, "BGP session with {neighbor} reported down"),
         Action::Established => write!(text, "BGP session with {neighbor} established{}", Steps(bgp)),
@@ -62,14 +65,13 @@ fn session(text: &mut String, meaning: &Meaning<'_>, subject: &Subject<'_, '_>) 
             write!(text, "BGP update received from {neighbor} (AS path {path})")
         }
         _ => {
-            let _ = write!(text, "BGP session with {neighbor}: ");
-            push_excerpt(text, meaning.details.as_deref().unwrap_or("nothing told"), EXCERPT_CHARS);
-            Ok(())
+            write!(text, "BGP session with {neighbor}: ")?;
+            push_excerpt(text, meaning.details.as_deref().unwrap_or("nothing told"), EXCERPT_CHARS)
         }
-    };
+    }
 }
 
-fn bad_open(text: &mut String, bgp: &Bgp<'_>, neighbor: &Neighbor<'_, '_>) -> std::fmt::Result {
+fn bad_open(text: &mut String, bgp: &Bgp<'_>, neighbor: &Neighbor<'_, '_>) -> fmt::Result {
     write!(text, "Bad BGP OPEN from {neighbor}")?;
     match (bgp.peer_asn, bgp.expected_asn) {
         (Some(remote), Some(expected)) => write!(text, ": AS {remote}, expected AS {expected}"),
@@ -77,7 +79,7 @@ fn bad_open(text: &mut String, bgp: &Bgp<'_>, neighbor: &Neighbor<'_, '_>) -> st
     }
 }
 
-fn bfd(text: &mut String, meaning: &Meaning<'_>, subject: &Subject<'_, '_>) {
+fn bfd(text: &mut String, meaning: &Meaning<'_>, subject: &Subject<'_, '_>) -> fmt::Result {
     let nothing = Bgp::default();
     let neighbor = Neighbor { bgp: &nothing, subject };
     let state = match meaning.session_state {
@@ -85,16 +87,17 @@ fn bfd(text: &mut String, meaning: &Meaning<'_>, subject: &Subject<'_, '_>) {
         Some(SessionState::Down) => "reported down",
         None => "reported in an unknown state",
     };
-    let _ = write!(text, "BFD session with {neighbor} {state}");
+    write!(text, "BFD session with {neighbor} {state}")
 }
 
-fn route(text: &mut String, meaning: &Meaning<'_>) {
+fn route(text: &mut String, meaning: &Meaning<'_>) -> fmt::Result {
     let nothing = Bgp::default();
     let bgp = meaning.bgp.as_ref().unwrap_or(&nothing);
-    let _ = match bgp.prefix {
-        Some(prefix) => write!(text, "Route {prefix}"),
-        None => write!(text, "Route of unknown prefix"),
-    };
+    match bgp.prefix {
+        Some(IpNet::V4(prefix)) => write!(text, "Route {}/{}", Dotted::of(prefix.addr()), prefix.prefix_len())?,
+        Some(prefix) => write!(text, "Route {prefix}")?,
+        None => text.push_str("Route of unknown prefix"),
+    }
     text.push_str(match meaning.row.action {
         Action::Advertised => " advertised by the peer",
         Action::Updated => " updated by the peer",
@@ -104,30 +107,30 @@ fn route(text: &mut String, meaning: &Meaning<'_>) {
     });
     if let Some(because) = &bgp.rejected_because {
         text.push_str(": ");
-        push_excerpt(text, because, EXCERPT_CHARS);
+        push_excerpt(text, because, EXCERPT_CHARS)?;
     }
     if let (Action::Advertised | Action::Updated, Some(path)) = (meaning.row.action, &bgp.as_path) {
         text.push_str(" (AS path ");
-        push_excerpt(text, path, EXCERPT_CHARS);
+        push_excerpt(text, path, EXCERPT_CHARS)?;
         text.push(')');
     }
+    Ok(())
 }
 
-fn ike(text: &mut String, meaning: &Meaning<'_>, subject: &Subject<'_, '_>) {
+fn ike(text: &mut String, meaning: &Meaning<'_>, subject: &Subject<'_, '_>) -> fmt::Result {
     match tunnel_ip(subject) {
-        Some(ip) => {
-            let _ = write!(text, "Tunnel {ip}: ");
-        }
+        Some(IpAddr::V4(ip)) => write!(text, "Tunnel {}: ", Dotted::of(ip))?,
+        Some(ip) => write!(text, "Tunnel {ip}: ")?,
         None => text.push_str("Tunnel: "),
     }
     if meaning.row.action == Action::Other {
-        push_excerpt(text, meaning.details.as_deref().unwrap_or("activity without a message"), EXCERPT_CHARS);
+        push_excerpt(text, meaning.details.as_deref().unwrap_or("activity without a message"), EXCERPT_CHARS)
     } else {
-        text.push_str(meaning.row.meaning);
+        text.write_str(meaning.row.meaning)
     }
 }
 
-fn tunnel_ip(subject: &Subject<'_, '_>) -> Option<std::net::IpAddr> {
+fn tunnel_ip(subject: &Subject<'_, '_>) -> Option<IpAddr> {
     subject.vpn?.tunnel.as_ref()?.outside_ip
 }
 
@@ -138,17 +141,12 @@ struct Neighbor<'n, 'a> {
 }
 
 impl Display for Neighbor<'_, '_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        if let Some(neighbor) = self.bgp.neighbor {
-            return write!(f, "{neighbor}");
-        }
-        match self.subject.route_server.and_then(|peer| peer.peer_id.as_deref()) {
-            Some(peer) => {
-                let mut text = String::new();
-                push_excerpt(&mut text, peer, EXCERPT_CHARS);
-                f.write_str(&text)
-            }
-            None => f.write_str("the peer"),
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.bgp.neighbor, self.subject.route_server.and_then(|peer| peer.peer_id.as_deref())) {
+            (Some(IpAddr::V4(neighbor)), _) => Dotted::of(neighbor).fmt(f),
+            (Some(neighbor), _) => neighbor.fmt(f),
+            (None, Some(peer)) => push_excerpt(f, peer, EXCERPT_CHARS),
+            (None, None) => f.write_str("the peer"),
         }
     }
 }
@@ -157,14 +155,14 @@ impl Display for Neighbor<'_, '_> {
 struct Steps<'b, 'a>(&'b Bgp<'a>);
 
 impl Display for Steps<'_, '_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match (&self.0.from_state, &self.0.to_state) {
             (Some(from), Some(to)) => {
-                let mut text = String::new();
-                push_excerpt(&mut text, from, 40);
-                text.push_str(" → ");
-                push_excerpt(&mut text, to, 40);
-                write!(f, " ({text})")
+                f.write_str(" (")?;
+                push_excerpt(f, from, 40)?;
+                f.write_str(" → ")?;
+                push_excerpt(f, to, 40)?;
+                f.write_str(")")
             }
             _ => Ok(()),
         }
@@ -175,7 +173,7 @@ impl Display for Steps<'_, '_> {
 struct Named<'b, 'a>(&'b Bgp<'a>);
 
 impl Display for Named<'_, '_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Some(notification) = &self.0.notification else { return Ok(()) };
         match (notification.code, notification.subcode) {
             (Some(code), Some(subcode)) => write!(f, " {code}/{subcode}")?,
@@ -183,9 +181,9 @@ impl Display for Named<'_, '_> {
             (None, _) => {}
         }
         let Some(name) = &notification.name else { return Ok(()) };
-        let mut text = String::new();
-        push_excerpt(&mut text, name, 80);
-        write!(f, " ({text})")
+        f.write_str(" (")?;
+        push_excerpt(f, name, 80)?;
+        f.write_str(")")
     }
 }
 
@@ -193,7 +191,7 @@ impl Display for Named<'_, '_> {
 struct Prefixes<'b, 'a>(&'b Bgp<'a>);
 
 impl Display for Prefixes<'_, '_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match (self.0.prefix_count, self.0.prefix_limit) {
             (Some(count), Some(limit)) => write!(f, ": {count} received, limit {limit}"),
             _ => Ok(()),
@@ -205,7 +203,7 @@ impl Display for Prefixes<'_, '_> {
 struct Open<'b, 'a>(Option<u32>, &'b Bgp<'a>);
 
 impl Display for Open<'_, '_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match (self.0, self.1.hold_time_s) {
             (Some(asn), Some(hold)) => write!(f, " (AS {asn}, hold time {hold} s)"),
             (Some(asn), None) => write!(f, " (AS {asn})"),

@@ -9,8 +9,9 @@
 //! normal life. A tunnel that comes up writes a dozen lines; none of them should wake anybody.
 
 use std::fmt::Write as _;
+use std::sync::LazyLock;
 
-use super::words::{begins_with, words};
+use super::pattern::{Pattern, Words};
 use crate::event::{Action, Kind, Severity, Transition};
 
 /// Where `session_state` comes from.
@@ -215,34 +216,29 @@ pub fn rows() -> impl Iterator<Item = &'static Row> {
     SESSION.iter().chain(&[SESSION_OTHER]).chain(SNAPSHOT).chain(ROUTE).chain(ike).chain(LAST)
 }
 
-/// Documented messages have at most 20 words; in a megabyte of text nobody looks for one to its end.
-const MAX_WORDS: usize = 64;
+/// A table's patterns, taken apart once.
+type Patterns = LazyLock<Vec<(Pattern, &'static Row)>>;
+
+static SESSION_PATTERNS: Patterns = LazyLock::new(|| patterns(SESSION));
+static IKE_PATTERNS: Patterns = LazyLock::new(|| patterns(IKE));
+
+fn patterns(rows: &'static [Row]) -> Vec<(Pattern, &'static Row)> {
+    rows.iter().map(|row| (Pattern::of(row.pattern), row)).collect()
+}
 
 /// The session row of a message, `AWS-side peer` in front of it or not.
 pub(crate) fn session_row(details: &str) -> Option<&'static Row> {
-    let mut buffer = [""; MAX_WORDS];
-    let words = first_words(details, &mut buffer);
-    let has_subject = begins_with(words.iter().copied(), "aws side peer");
-    matching(SESSION, if has_subject { words.get(3..).unwrap_or_default() } else { words })
+    let words = Words::of(details);
+    matching(&SESSION_PATTERNS, &words, words.after(&["aws", "side", "peer"]))
 }
 
 /// The tunnel activity row of a message.
 pub(crate) fn ike_row(details: &str) -> Option<&'static Row> {
-    matching(IKE, first_words(details, &mut [""; MAX_WORDS]))
+    matching(&IKE_PATTERNS, &Words::of(details), 0)
 }
 
-fn matching(rows: &'static [Row], message: &[&str]) -> Option<&'static Row> {
-    rows.iter().find(|row| begins_with(message.iter().copied(), row.pattern))
-}
-
-/// Splits a message once for all rows: looking for the words anew for each row was most of `normalize`.
-fn first_words<'b, 't>(text: &'t str, buffer: &'b mut [&'t str; MAX_WORDS]) -> &'b [&'t str] {
-    let mut count = 0;
-    for (slot, word) in buffer.iter_mut().zip(words(text)) {
-        *slot = word;
-        count += 1;
-    }
-    buffer.get(..count).unwrap_or_default()
+fn matching(patterns: &[(Pattern, &'static Row)], words: &Words<'_>, from: usize) -> Option<&'static Row> {
+    patterns.iter().find(|(pattern, _)| pattern.fits(words, from)).map(|(_, row)| *row)
 }
 
 /// The row among `rows` that has this kind and action; [`UNPARSED`] if none has, which the tests exclude.

@@ -36,7 +36,9 @@ pub(crate) fn event_time<'a>(
 /// One of the line's two times, if it is one and plausible.
 fn own_time<'a>(value: &Scalar<'a>, problems: &mut Vec<Problem<'a>>) -> Option<Millis> {
     let time = parse(value).filter(|time| time.is_plausible());
-    if let (None, Some(text)) = (time, value.text()) {
+    if time.is_none()
+        && let Some(text) = value.text()
+    {
         problems.push(Problem { field: "time", value: text });
     }
     time

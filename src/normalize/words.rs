@@ -3,38 +3,27 @@
 //! AWS's documentation writes the dash between two halves of a message in four ways, so a word ends at
 //! anything but a letter, a digit or `_`, and letter case does not matter.
 
+use std::fmt;
 use std::net::IpAddr;
 
 /// The words of a text.
-pub(crate) fn words(text: &str) -> impl Iterator<Item = &str> + Clone {
-    text.split(|c: char| !(c.is_alphanumeric() || c == '_')).filter(|word| !word.is_empty())
+pub(crate) fn words(text: &str) -> impl Iterator<Item = &str> {
+    text.split(|c: char| !is_of_word(c)).filter(|word| !word.is_empty())
 }
 
-/// Whether `pattern` (words separated by spaces, `*` for any number of words) is at the start of `text`.
-pub(crate) fn begins_with<'t>(text: impl Iterator<Item = &'t str> + Clone, pattern: &str) -> bool {
-    let mut text = text;
-    for (number, segment) in pattern.split('*').enumerate() {
-        loop {
-            let mut rest = text.clone();
-            if segment.split_ascii_whitespace().all(|word| rest.next().is_some_and(|it| it.eq_ignore_ascii_case(word)))
-            {
-                text = rest;
-                break;
-            }
-            if number == 0 || text.next().is_none() {
-                return false;
-            }
-        }
-    }
-    true
+fn is_of_word(c: char) -> bool {
+    c.is_ascii_alphanumeric() || c == '_' || (!c.is_ascii() && c.is_alphanumeric())
 }
 
 /// The text after the first occurrence of `key`, letter case ignored, at a word's start; trimmed.
 pub(crate) fn after<'t>(text: &'t str, key: &str) -> Option<&'t str> {
     let (bytes, key) = (text.as_bytes(), key.as_bytes());
-    let at = bytes.windows(key.len()).enumerate().position(|(at, window)| {
-        let at_start = at == 0 || bytes.get(at - 1).is_none_or(|before| !before.is_ascii_alphanumeric());
-        at_start && window.eq_ignore_ascii_case(key)
+    let first = key.first()?;
+    let starts = memchr::memchr2_iter(first.to_ascii_lowercase(), first.to_ascii_uppercase(), bytes);
+    let at = starts.into_iter().find(|at| {
+        let at_start =
+            at.checked_sub(1).and_then(|before| bytes.get(before)).is_none_or(|it| !it.is_ascii_alphanumeric());
+        at_start && bytes.get(*at..*at + key.len()).is_some_and(|it| it.eq_ignore_ascii_case(key))
     })?;
     // A key is ASCII, so this cannot split a character; `get` makes sure of it.
     text.get(at + key.len()..).map(str::trim_start)
@@ -43,9 +32,13 @@ pub(crate) fn after<'t>(text: &'t str, key: &str) -> Option<&'t str> {
 /// The word after `key`, up to white space or one of `,;(){}"` or a dash.
 pub(crate) fn token_after<'t>(text: &'t str, key: &str) -> Option<&'t str> {
     let rest = after(text, key)?.trim_start_matches([':', '=', ' ']);
-    let end = rest.find(|c: char| c.is_whitespace() || ",;(){}[]\"'–—•-".contains(c)).unwrap_or(rest.len());
+    let end = rest.find(ends_token).unwrap_or(rest.len());
     let token = rest.get(..end)?.trim_end_matches('.');
     (!token.is_empty()).then_some(token)
+}
+
+fn ends_token(c: char) -> bool {
+    c.is_whitespace() || matches!(c, ',' | ';' | '(' | ')' | '{' | '}' | '[' | ']' | '"' | '\'' | '–' | '—' | '•' | '-')
 }
 
 /// An IP address, also with a single colon or full stop behind it.
@@ -54,34 +47,18 @@ pub(crate) fn ip(token: &str) -> Option<IpAddr> {
 }
 
 /// At most `max_chars` characters for a summary: one line, no control characters, cut with an ellipsis.
-pub(crate) fn push_excerpt(summary: &mut String, text: &str, max_chars: usize) {
-    let mut chars = text.chars().map(|c| if c.is_control() { ' ' } else { c });
-    summary.extend(chars.by_ref().take(max_chars));
-    if chars.next().is_some() {
-        summary.push('…');
+pub(crate) fn push_excerpt(summary: &mut impl fmt::Write, text: &str, max_chars: usize) -> fmt::Result {
+    if text.len() <= max_chars && text.bytes().fold(true, |plain, byte| plain & (b' '..=b'~').contains(&byte)) {
+        return summary.write_str(text);
     }
+    let mut chars = text.chars().map(|c| if c.is_control() { ' ' } else { c });
+    chars.by_ref().take(max_chars).try_for_each(|c| summary.write_char(c))?;
+    if chars.next().is_some() { summary.write_char('…') } else { Ok(()) }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn patterns_match_loosely_in_dashes_case_and_gaps() {
-        for (text, pattern, matches) in [
-            ("Peer is not responsive - Declaring peer dead", "peer is not responsive", true),
-            ("PEER IS NOT RESPONSIVE–declaring", "peer is not responsive declaring", true),
-            ("Peer is responsive", "peer is not responsive", false),
-            ("received a notification 6/1 (Cease)", "received * notification 6 1", true),
-            ("received notification 6/10", "received * notification 6 1", false),
-            ("un-established", "un established", true),
-            ("", "a", false),
-            ("", "*", true),
-            ("a b c", "* c", true),
-        ] {
-            assert_eq!(begins_with(words(text), pattern), matches, "{text} / {pattern}");
-        }
-    }
 
     #[test]
     fn tokens_end_before_dashes_and_punctuation() {

@@ -130,7 +130,7 @@ pub async fn assemble(
 ) -> Result<Parts, Box<Unassembled>> {
     let OpenStore { mut store, name } = store;
     let opened = {
-        let mut opening = pin!(open(loaded, inputs, &name));
+        let mut opening = pin!(open(loaded, inputs, &name, &health));
         loop {
             tokio::select! {
                 biased;
@@ -158,9 +158,9 @@ struct Open {
     background: Option<Background>,
 }
 
-async fn open(loaded: &Loaded, inputs: &Inputs, store: &StoreName) -> Result<Open, AssembleError> {
+async fn open(loaded: &Loaded, inputs: &Inputs, store: &StoreName, health: &Health) -> Result<Open, AssembleError> {
     let (snapshot, background) = inventory(loaded).await?;
-    let rejects = rejects(loaded).await?;
+    let rejects = rejects(loaded, health).await?;
     let (plans, sinks) = sinks(loaded, inputs, store, &rejects).await?;
     Ok(Open { sources: sources(loaded, inputs).await?, plans, sinks, snapshot, background })
 }
@@ -230,15 +230,16 @@ async fn source(loaded: &Loaded, name: &str, config: &types::Source) -> Result<B
 /// Where the sinks' rejects go: beside the dead letters of what could not be read. An S3 that is away holds up no start:
 /// nothing is asked of it before the first reject, which is tried until it is durable.
 #[cfg_attr(not(feature = "aws"), expect(clippy::unused_async, reason = "the same shape as with it"))]
-async fn rejects(loaded: &Loaded) -> Result<SharedRejects, AssembleError> {
+async fn rejects(loaded: &Loaded, health: &Health) -> Result<SharedRejects, AssembleError> {
     #[cfg(feature = "aws")]
     if let Some(letters) = &loaded.pipeline.dead_letters
         && let Some(s3) = &letters.s3
     {
         let rejects = S3Rejects::connect(s3, letters.aws.as_ref()).await;
-        return Ok(Arc::new(rejects.map_err(|error| AssembleError(format!("dead letters: {error}")))?));
+        let rejects = rejects.map_err(|error| AssembleError(format!("dead letters: {error}")))?;
+        return Ok(Arc::new(rejects.shown_by(health.clone())));
     }
-    Ok(Arc::new(FileRejects::new(loaded.rejected_file())))
+    Ok(Arc::new(FileRejects::new(loaded.rejected_file()).shown_by(health.clone())))
 }
 
 async fn sinks(
@@ -337,7 +338,8 @@ async fn connect(
     }
     #[cfg(feature = "aws")]
     if let Some(s3) = &config.s3 {
-        return crate::sink::s3::connect(context, s3, aws).await;
+        let objects = crate::sink::s3::Objects::of(config.format.as_ref());
+        return crate::sink::s3::connect(context, s3, objects, aws).await;
     }
     #[cfg(feature = "splunk")]
     if let Some(splunk) = &config.splunk_hec {

@@ -34,7 +34,7 @@ use self::sink::{SinkTask, ToSink};
 use self::spread::Helpers;
 use self::tally::SourceTally;
 pub use self::tally::Totals;
-use self::tasks::{announce, beside, commit_all};
+use self::tasks::{announce, beside, commit_all, load};
 use crate::checkpoint::CheckpointStore;
 use crate::core::Core;
 use crate::delivery::{
@@ -101,8 +101,12 @@ pub async fn run(parts: Parts, shutdown: CancellationToken) -> Result<Report, Ru
 }
 
 /// Runs a pipeline until its sources end, or until `shutdown`; its store is for who runs on.
-pub async fn run_and_keep(parts: Parts, shutdown: CancellationToken) -> Result<Ended, RunError> {
-    let mut engine = Engine::start(parts).await?;
+pub async fn run_and_keep(mut parts: Parts, shutdown: CancellationToken) -> Result<Ended, RunError> {
+    let Some(remembered) = load(&mut parts.store, &parts.health, &shutdown).await? else {
+        // Nothing was read, so nothing is on its way.
+        return Ok(Ended { report: Report::default(), store: unused(parts.store) });
+    };
+    let mut engine = Engine::start(parts, remembered);
     let outcome = engine.turn(shutdown).await;
     engine.stop(outcome).await
 }
@@ -151,8 +155,7 @@ fn from_dispatcher<T>() -> (mpsc::UnboundedSender<T>, mpsc::UnboundedReceiver<T>
 }
 
 impl Engine {
-    async fn start(mut parts: Parts) -> Result<Engine, RunError> {
-        let remembered = parts.store.load().await.map_err(|error| RunError::Failed(error.to_string()))?;
+    fn start(parts: Parts, remembered: Vec<(LaneKey, LaneState)>) -> Engine {
         let (events, inbox) = mpsc::channel(EVENTS);
         let mut tasks = JoinSet::new();
         let (store, store_task) = keep(parts.store, events.clone());
@@ -185,7 +188,7 @@ impl Engine {
         let background = parts.background.into_iter();
         background.for_each(|part| drop(tasks.spawn(beside(part, Arc::clone(&parts.inventory), ending.clone()))));
         parts.health.set(health::STARTING, None);
-        Ok(Engine {
+        Engine {
             dispatcher,
             inbox,
             events,
@@ -209,7 +212,7 @@ impl Engine {
             last_commit: Instant::now(),
             outages: Outages::new(),
             ending,
-        })
+        }
     }
 
     /// Turns until everything is delivered, or drained after a shutdown. Whether it is everything.
@@ -455,6 +458,12 @@ fn keep(
 ) -> (mpsc::Sender<Vec<(LaneKey, LaneState)>>, StoreTask) {
     let (commits, inbox) = mpsc::channel(1);
     (commits, tokio::spawn(commit_all(store, inbox, events)))
+}
+
+/// A store without a task, for who runs on.
+#[expect(clippy::disallowed_methods, reason = "it ends at once")]
+fn unused(store: Box<dyn CheckpointStore>) -> StoreTask {
+    tokio::spawn(std::future::ready(store))
 }
 
 /// The store's task only ends after the engine: it has panicked.

@@ -8,12 +8,13 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::tally::SourceTally;
-use super::{Background, Happened};
+use super::{Background, Happened, RunError};
 use crate::backoff::Backoff;
 use crate::checkpoint::{CheckpointStore, StoreError};
 use crate::delivery::{LaneKey, LaneState};
 use crate::enrich::Inventory;
 use crate::source::{Source, SourceError};
+use crate::telemetry::health::Health;
 use crate::telemetry::metrics::CoreMetrics;
 
 /// Runs one of the things beside the pipeline until `ending`.
@@ -69,6 +70,37 @@ pub(super) async fn announce(
         let last = matches!(happened, Happened::SourceDone | Happened::Failed(_));
         if events.send(happened).await.is_err() || last {
             return Ok(());
+        }
+    }
+}
+
+/// How long a checkpoint that this process has already may not be readable before the run gives up: a process that ends
+/// would leave the next one to wait for its lease. What does not pass by itself is for a person to see.
+const LOAD_PATIENCE: Duration = Duration::from_secs(5 * 60);
+
+/// Everything that the store remembers. What fails for a while is tried again; `None`: a shutdown came meanwhile.
+pub(super) async fn load(
+    store: &mut Box<dyn CheckpointStore>,
+    health: &Health,
+    shutdown: &CancellationToken,
+) -> Result<Option<Vec<(LaneKey, LaneState)>>, RunError> {
+    let (began, mut backoff) = (Instant::now(), Backoff::new(3));
+    loop {
+        let reason = match store.load().await {
+            Ok(remembered) => {
+                health.set("checkpoint", None);
+                return Ok(Some(remembered));
+            }
+            Err(StoreError::Retry(reason)) if began.elapsed() < LOAD_PATIENCE => reason,
+            Err(error) => return Err(RunError::Failed(error.to_string())),
+        };
+        tracing::error!(reason, "the checkpoint cannot be read; nothing is read from the sources until it can");
+        health.set("checkpoint", Some(&reason));
+        health.heartbeat();
+        tokio::select! {
+            biased;
+            () = shutdown.cancelled() => return Ok(None),
+            () = tokio::time::sleep(backoff.next().min(KEEP_PAUSE)) => {}
         }
     }
 }

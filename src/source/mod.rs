@@ -155,6 +155,14 @@ pub enum ShardEvent {
         /// Where a lane without a checkpoint begins.
         start: StartAt,
     },
+    /// Everything that is left of a stream has been announced: what a lane remembers beside it is no more, however
+    /// many generations ago.
+    Complete {
+        /// The source's name.
+        source: Arc<str>,
+        /// The stream.
+        stream: Arc<str>,
+    },
     /// The shard is no more (its retention has passed): do not wait for it.
     Gone(ShardId),
     /// Another process reads the shard now: drop it without a commit.

@@ -20,6 +20,9 @@ pub const STARTING: &str = "starting";
 /// The condition of a process that drains.
 pub const STOPPING: &str = "stopping";
 
+/// The condition of a process that cannot keep what its sinks' destinations refused: those sinks wait.
+pub const REFUSED: &str = "refused events";
+
 /// The condition of a process whose last reload failed, or that is between two pipelines.
 pub const RELOAD: &str = "reload";
 

@@ -50,6 +50,11 @@ pub(crate) enum Step {
         power_failure: bool,
         calls: u64,
     },
+    /// The process is frozen until another one on another machine has taken its checkpoint over and made so many calls;
+    /// then it is woken.
+    Freeze {
+        calls: u64,
+    },
     /// The pipeline file's filters change: an orderly stop, another file.
     ChangeFilter,
     /// Until all sinks but this one have everything so far: its trouble is its own.
@@ -75,6 +80,7 @@ impl fmt::Display for Step {
             Step::Merge => write!(f, "merge"),
             Step::BrokerAway { power_failure: true, calls } => write!(f, "broker killed for {calls} calls"),
             Step::BrokerAway { calls, .. } => write!(f, "broker stopped for {calls} calls"),
+            Step::Freeze { calls } => write!(f, "frozen until a successor has made {calls} calls, then woken"),
             Step::ChangeFilter => write!(f, "another filter"),
             Step::OthersGoOn(link) => write!(f, "all others than {link} go on"),
             Step::CatchUp => write!(f, "catch up"),
@@ -97,6 +103,9 @@ enum Incident {
     Again,
     Damaged,
     Megabyte,
+    /// The checkpoint's table is away.
+    TableAway,
+    Freeze,
 }
 
 const INCIDENTS: [Incident; 13] = [
@@ -114,6 +123,9 @@ const INCIDENTS: [Incident; 13] = [
     Incident::Damaged,
     Incident::Megabyte,
 ];
+
+/// What can be met beside them where the checkpoint is in a table.
+const OF_A_TABLE: [Incident; 2] = [Incident::TableAway, Incident::Freeze];
 
 /// Incidents of a round: a run of three rounds meets each once.
 const INCIDENTS_A_ROUND: usize = 5;
@@ -162,7 +174,8 @@ fn weathers(link: &'static str) -> Vec<Fault> {
 /// is dozens of calls: there it is always reset.
 pub(crate) fn rounds(seed: u64, count: usize, links: &[&'static str]) -> Vec<Vec<Step>> {
     let mut dice = Dice::for_purpose(seed, "plan");
-    let mut incidents = Deck::new(&INCIDENTS);
+    let of_a_table: &[Incident] = if links.contains(&CHECKPOINT) { &OF_A_TABLE } else { &[] };
+    let mut incidents = Deck::new(&[&INCIDENTS, of_a_table].concat());
     let mut bad_links = Deck::new(links);
     let mut faults: Vec<_> = links.iter().map(|link| (*link, Deck::new(&weathers(link)))).collect();
     let change_before = dice.between(1, count.max(2) as u64) as usize;
@@ -254,6 +267,16 @@ fn group_of(incident: Incident, dice: &mut Dice) -> Vec<Step> {
             steps.push(Step::Clear(link));
             steps
         }
+        Incident::TableAway => {
+            let mut steps = vec![Step::Weather(CHECKPOINT, Weather::DOWN), put];
+            steps.push(Step::Wait { calls: dice.between(10, 80) });
+            if dice.percent(30) {
+                steps.extend([Step::Kill, Step::Wait { calls: dice.between(1, 10) }]);
+            }
+            steps.push(Step::Clear(CHECKPOINT));
+            steps
+        }
+        Incident::Freeze => vec![put, soon(), Step::Freeze { calls: dice.between(5, 60) }],
         Incident::Again => vec![Step::Again { records: dice.between(3, 20) as usize }],
         Incident::Damaged => vec![Step::Damaged { records: dice.between(1, 6) as usize }],
         // Read in one answer: not while it is being written.
@@ -277,7 +300,7 @@ fn number_parts(steps: &mut [Step]) {
 mod tests {
     use super::*;
 
-    const LINKS: [&str; 5] = [KINESIS, KAFKA, S3, FIREHOSE, INVENTORY];
+    const LINKS: [&str; 6] = [KINESIS, KAFKA, S3, FIREHOSE, INVENTORY, CHECKPOINT];
 
     fn words(seed: u64, count: usize) -> String {
         let steps = rounds(seed, count, &LINKS).concat();
@@ -305,10 +328,19 @@ mod tests {
                 "damaged",
                 "1 MB",
             ];
-            for word in all.into_iter().chain(["kafka down", "s3 down", "firehose down"]) {
+            for word in all.into_iter().chain(["kafka down", "s3 down", "firehose down", "dynamodb down", "frozen"]) {
                 assert!(words.contains(word), "seed {seed} has no `{word}`:\n{words}");
             }
             assert_eq!(words.matches("another filter").count(), 1, "seed {seed}");
+        }
+    }
+
+    #[test]
+    fn without_a_table_nobody_is_frozen_and_no_table_is_away() {
+        for seed in 0..50 {
+            let steps = rounds(seed, 10, &LINKS[..5]).concat();
+            let words: String = steps.iter().map(|step| format!("{step}\n")).collect();
+            assert!(!words.contains("frozen") && !words.contains(CHECKPOINT), "seed {seed}:\n{words}");
         }
     }
 }

@@ -106,6 +106,8 @@ pub(super) struct Shared {
     weather: watch::Receiver<Option<Weather>>,
     dice: Mutex<Dice>,
     calls: AtomicU64,
+    /// Connections that are being served.
+    serving: AtomicU64,
     met: Mutex<BTreeMap<&'static str, u64>>,
 }
 
@@ -126,6 +128,7 @@ impl Link {
             weather,
             dice: Mutex::new(Dice::for_purpose(seed, name)),
             calls: AtomicU64::new(0),
+            serving: AtomicU64::new(0),
             met: Mutex::default(),
         });
         listener.set_nonblocking(true).unwrap();
@@ -137,8 +140,12 @@ impl Link {
             loop {
                 let Ok((client, _)) = listener.accept().await else { continue };
                 let link = Arc::clone(&own);
-                // A connection that breaks is what this is for.
-                handle.spawn(async move { drop(link.serve(client).await) });
+                link.serving.fetch_add(1, Ordering::Relaxed);
+                handle.spawn(async move {
+                    // A connection that breaks is what this is for.
+                    let _ = link.serve(client).await;
+                    link.serving.fetch_sub(1, Ordering::Relaxed);
+                });
             }
         });
         Link { name, address, weather: sender, shared }
@@ -156,6 +163,11 @@ impl Link {
     /// Calls that came so far.
     pub(crate) fn calls(&self) -> u64 {
         self.shared.calls.load(Ordering::Relaxed)
+    }
+
+    /// Whether nothing is on its way: what comes late of a process that is gone has come.
+    pub(crate) fn is_quiet(&self) -> bool {
+        self.shared.serving.load(Ordering::Relaxed) == 0
     }
 
     /// How often which fault was met, refusals by the limits among them.

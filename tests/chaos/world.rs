@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::{SocketAddr, TcpListener};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use aws_sdk_s3::Client;
@@ -12,8 +12,9 @@ use tunnelog::source::Position;
 
 use super::input::Input;
 use super::ledger::{Found, Ledger, Order, Promise, Repeats, Row};
-use super::plan::{FIREHOSE, INVENTORY, KAFKA, KINESIS, S3, Step};
+use super::plan::{CHECKPOINT, FIREHOSE, INVENTORY, KAFKA, KINESIS, S3, Step};
 use super::proxy::{Link, Speech, Weather};
+use super::store::Store;
 use super::supervisor::Supervisor;
 use crate::day::Stream;
 use crate::far::{self, Hose};
@@ -63,7 +64,7 @@ sinks:
     format: { json: { origin: true } }
     FILTER
 dead_letters: LETTERS
-checkpoint: { file: state/chaos.redb }
+checkpoint: CHECKPOINT
 limits: { outage_after: 2s }
 ";
 
@@ -87,7 +88,6 @@ const LETTERS_IN_OBJECTS: Promise = Promise { repeats: Repeats::Never, order: Or
 
 /// See the module.
 pub(crate) struct World {
-    folder: PathBuf,
     runtime: tokio::runtime::Runtime,
     pub(crate) links: Vec<Link>,
     broker: KafkaBroker,
@@ -108,23 +108,28 @@ pub(crate) struct World {
 }
 
 impl World {
-    pub(crate) fn new(folder: PathBuf, seed: u64, rounds: usize) -> World {
+    pub(crate) fn new(folder: &Path, seed: u64, rounds: usize, store: Store) -> World {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
         let listen = || TcpListener::bind("127.0.0.1:0").unwrap();
         let to_kafka = listen();
         let broker = KafkaBroker::start_behind(to_kafka.local_addr().unwrap().port());
         let at = |url: &str| -> SocketAddr { url.trim_start_matches("http://").parse().unwrap() };
         let link = |about, listener, upstream: &str| Link::start(&runtime, about, listener, at(upstream), seed);
-        let links = vec![
+        let mut links = vec![
             link((KINESIS, Speech::Json), listen(), &stack::kinesis().endpoint),
             link((KAFKA, Speech::Bytes), to_kafka, &broker.behind),
             link((S3, Speech::S3), listen(), &stack::s3().endpoint),
             link((FIREHOSE, Speech::Json), listen(), &stack::moto().endpoint),
             link((INVENTORY, Speech::Query), listen(), &stack::moto().endpoint),
         ];
+        let mut environment = Vec::new();
+        if store.is_table() {
+            links.push(link((CHECKPOINT, Speech::Json), listen(), &stack::moto().endpoint));
+            environment.push(("AWS_ENDPOINT_URL_DYNAMODB", links[5].url()));
+        }
         let (topic, bucket, hose, stream) = (broker.topic(4), stack::s3().bucket(), Hose::new(), Stream::new(2));
         let (s3, kinesis, inventory) = (links[2].url(), links[0].url(), links[4].url());
-        let environment = vec![
+        environment.extend([
             ("STREAM", stream.name.clone()),
             ("KAFKA", links[1].address.to_string()),
             ("TOPIC", topic.clone()),
@@ -138,10 +143,8 @@ impl World {
             ("AWS_ACCESS_KEY_ID", stack::s3().access_key.clone()),
             ("AWS_SECRET_ACCESS_KEY", stack::s3().secret_key.clone()),
             ("AWS_REGION", stack::REGION.into()),
-        ];
-        let program = Supervisor::new(&folder, environment);
+        ]);
         let mut world = World {
-            folder,
             runtime,
             links,
             broker,
@@ -149,7 +152,7 @@ impl World {
             topic,
             bucket,
             hose,
-            program,
+            program: Supervisor::new(folder, environment, store),
             ledger: Ledger::default(),
             input: Input::new(stream, seed, rounds),
             letters_in_s3: seed % 2 == 1,
@@ -157,27 +160,32 @@ impl World {
             start_at: None,
             silences: 0,
         };
-        world.write_pipeline();
+        world.another_filter();
         world.program.start();
         world
     }
 
-    pub(crate) fn link_names() -> [&'static str; 5] {
-        [KINESIS, KAFKA, S3, FIREHOSE, INVENTORY]
+    pub(crate) fn link_names(&self) -> Vec<&'static str> {
+        self.links.iter().map(|link| link.name).collect()
     }
 
     fn link(&self, name: &str) -> &Link {
         self.links.iter().find(|link| link.name == name).unwrap()
     }
 
-    /// Writes the file anew: from every second one the routine is left out.
-    fn write_pipeline(&mut self) {
+    /// From every second file the routine is left out.
+    fn another_filter(&mut self) {
         self.filters = !self.filters;
+        self.write_pipeline();
+        self.ledger.file(if self.filters { &[ROUTINE] } else { &[] });
+    }
+
+    fn write_pipeline(&self) {
         let filter = if self.filters { "except: { action: [rekey] }" } else { "" };
         let letters = if self.letters_in_s3 { LETTERS_IN_S3 } else { LETTERS_IN_FILE };
         let file = PIPELINE.replace("FILTER", filter).replace("LETTERS", letters);
-        std::fs::write(self.folder.join("pipeline.yaml"), file).unwrap();
-        self.ledger.file(if self.filters { &[ROUTINE] } else { &[] });
+        let file = file.replace("CHECKPOINT", &self.program.store().setting());
+        std::fs::write(self.program.machine().join("pipeline.yaml"), file).unwrap();
     }
 
     /// Does a step of the plan.
@@ -211,33 +219,76 @@ impl World {
             }
             Step::ChangeFilter => {
                 self.program.terminate();
-                self.ledger.ended(self.program.remembered());
-                self.write_pipeline();
+                self.ended();
+                self.another_filter();
                 self.start_at = None;
                 self.program.start();
             }
+            Step::Freeze { calls } => self.freeze(*calls),
             Step::OthersGoOn(link) => self.catch_up_but(link),
             Step::CatchUp => self.catch_up_but(""),
         }
     }
 
     fn start_again(&mut self) {
-        self.ledger.ended(self.program.remembered());
+        self.ended();
         self.start_at = None;
         self.program.start();
+    }
+
+    /// Enters what is remembered now that the program has ended: what it had on its way to the table has arrived.
+    fn ended(&mut self) {
+        if self.program.store().is_table() {
+            let begun = Instant::now();
+            while !self.link(CHECKPOINT).is_quiet() {
+                assert!(begun.elapsed() < HANGS, "a call of a process that is gone does not end");
+                self.pause();
+            }
+        }
+        self.ledger.ended(self.program.remembered());
+    }
+
+    /// A process that is replaced while it cannot know it must find out, and change nothing.
+    fn freeze(&mut self, calls: u64) {
+        // Who has no lease yet cannot lose it.
+        self.until("it reads", |world| world.program.has_begun());
+        let Some(mut frozen) = self.program.freeze() else { return };
+        // What it has on its way may still be remembered. Then more is allowed to be repeated than need be.
+        self.ledger.ended(self.program.remembered());
+        self.program.new_machine();
+        self.write_pipeline();
+        self.program.start();
+        self.until("its successor reads", |world| world.program.has_begun());
+        self.wait(calls);
+        frozen.wake();
+        self.until("the one that was replaced has ended", |_| frozen.has_ended());
+        self.program.counts.replaced += 1;
+    }
+
+    /// Looks after the program until something is so.
+    fn until(&mut self, what: &str, mut is_so: impl FnMut(&mut World) -> bool) {
+        let begun = Instant::now();
+        while !is_so(self) {
+            assert!(begun.elapsed() < HANGS, "waited too long: {what}");
+            self.tend();
+        }
+    }
+
+    fn pause(&self) {
+        self.runtime.block_on(async { tokio::time::sleep(PAUSE).await });
     }
 
     /// A program that could not start is started again.
     fn tend(&mut self) {
         if self.program.has_ended() {
-            self.ledger.ended(self.program.remembered());
+            self.ended();
             self.start_at = Some(Instant::now() + RESTART);
         }
         if self.start_at.is_some_and(|at| at <= Instant::now()) {
             self.start_at = None;
             self.program.start();
         }
-        self.runtime.block_on(async { tokio::time::sleep(PAUSE).await });
+        self.pause();
     }
 
     fn calls(&self) -> u64 {
@@ -248,7 +299,9 @@ impl World {
     fn wait(&mut self, calls: u64) {
         let (begun, end) = (Instant::now(), self.calls() + calls);
         while self.calls() < end {
-            if begun.elapsed() > SILENCE {
+            // Until it has its checkpoint it makes few.
+            let quiet = if self.program.has_begun() { Duration::ZERO } else { self.program.store().lease() };
+            if begun.elapsed() > SILENCE + quiet {
                 self.silences += 1;
                 return;
             }
@@ -263,7 +316,7 @@ impl World {
         self.catch_up_but("");
         let whole = self.program.terminate();
         assert!(whole, "in good weather an orderly stop delivers everything:\n{}", self.program.tail());
-        self.ledger.ended(self.program.remembered());
+        self.ended();
     }
 
     /// Until nothing is missing anywhere, except behind this link. No time limit decides but one against hanging.
@@ -314,11 +367,15 @@ impl World {
         }
     }
 
-    /// The whole lines of a file: the last may be under way, or be torn by a kill and not yet mended.
+    /// The whole lines of a file, machine after machine: the last may be under way, or be torn by a kill and not yet
+    /// mended.
     fn lines(&self, file: &str) -> Vec<Value> {
-        let bytes = std::fs::read(self.folder.join(file)).unwrap_or_default();
-        let end = bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |last| last + 1);
-        json_lines(&bytes[..end])
+        let of_machine = |machine: &PathBuf| {
+            let bytes = std::fs::read(machine.join(file)).unwrap_or_default();
+            let end = bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |last| last + 1);
+            json_lines(&bytes[..end])
+        };
+        self.program.machines().iter().flat_map(of_machine).collect()
     }
 
     fn objects(&self, prefix: &str, read: impl Fn(&Value) -> Found) -> Vec<Found> {

@@ -9,6 +9,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 use tunnelog::config::types::Simulate;
 
+use super::proxy::{Proxy, Verdict};
 use super::stack;
 use super::support::program::{Done, Running, finish, size, tunnelog, wait_until};
 use super::support::{forms, json_lines, text, unpacked};
@@ -213,6 +214,22 @@ fn a_paused_process_that_wakes_after_another_took_over_changes_nothing() {
     let in_bucket = cloud.in_bucket();
     assert!(in_bucket.values().all(|count| *count == 1), "each event is in the bucket once");
     assert_eq!(in_bucket.into_keys().collect::<BTreeSet<_>>(), expected());
+}
+
+/// It has the lease: to end now would leave the next process to wait for it.
+#[test]
+fn a_table_that_cannot_be_read_for_a_while_at_the_start_is_read_later() {
+    let cloud = Cloud::new();
+    let (machine, proxy) = (cloud.machine(&file_sink()), Proxy::new(&stack::moto().endpoint));
+    // More than the SDK tries by itself.
+    proxy.next(10, Verdict::Answer(500, "InternalServerError"), |call| call.is("Query"));
+    let mut command = Cloud::command(machine.path(), &["run", "siem.yaml"]);
+    command.env("AWS_ENDPOINT_URL_DYNAMODB", &proxy.endpoint);
+    let done = finish(command).expect(0);
+    done.says(&["the checkpoint cannot be read", "dynamodb:Query on table", "finished"]);
+    let written = written(machine.path());
+    assert_eq!(written.len(), expected().len(), "once");
+    assert_eq!(written.into_iter().collect::<BTreeSet<_>>(), expected());
 }
 
 #[test]

@@ -17,7 +17,7 @@ use tunnelog::sink::Tell;
 use tunnelog::source::{Position, ShardEvent, ShardId, StartAt};
 
 /// What goes wrong.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub(crate) struct Faults {
     /// Sinks drop receipts.
     pub(crate) forget: bool,
@@ -175,6 +175,7 @@ impl World {
                 self.dispatcher.drain();
             }
             if self.draining && self.dispatcher.is_drained() {
+                self.check_drained();
                 self.restart();
                 continue;
             }
@@ -592,6 +593,28 @@ impl World {
             .filter(|record| up_to.is_none_or(|limit| Position::from(position(*record)) <= limit))
             .flat_map(|record| (0..records[record][sink]).map(move |item| item_id(shard, position(record), sink, item)))
             .collect()
+    }
+
+    /// An orderly end: where nothing else fails, all that a sink has got is remembered, so that nothing comes again.
+    fn check_drained(&self) {
+        let alone = Faults { drain: true, ..Faults::default() };
+        if self.faults != alone {
+            return;
+        }
+        for sink in 0..SINKS {
+            let remembered = self.store.iter().filter(|(key, _)| *key.sink == sink.to_string());
+            let all: BTreeSet<u128> = remembered
+                .flat_map(|(key, state)| {
+                    let shard = self.shards.iter().position(|known| known.id == key.shard).unwrap();
+                    match state.at {
+                        At::Start(_) => BTreeSet::new(),
+                        At::After(position) => self.items_of(shard, sink, Some(position)),
+                        At::ShardEnd => self.items_of(shard, sink, None),
+                    }
+                })
+                .collect();
+            assert!(self.delivered[sink].is_subset(&all), "an orderly end leaves items that come again");
+        }
     }
 
     /// Invariant 1: what is remembered as settled is at its destination.

@@ -23,6 +23,9 @@ use tunnelog::normalize::{id, normalize};
 use tunnelog::route::Filter;
 use tunnelog::source::{Position, Record, ShardId};
 
+#[path = "twins.rs"]
+mod twins;
+
 /// The module that reads EC2's answers is the crate's own business; it needs nothing else of the crate.
 #[path = "../../src/enrich/ec2/xml.rs"]
 mod xml_reader;
@@ -98,6 +101,9 @@ fn reread(letter: &[u8]) -> Vec<Item> {
 /// A record of the stream, as it is and packed: gzip and envelope.
 pub(crate) fn record(data: &[u8]) {
     one_record(data);
+    if data.len() <= MAX_RECORD_BYTES {
+        twins::record(data, &Snapshot::default());
+    }
     let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::none());
     packed.write_all(data).unwrap();
     one_record(&packed.finish().unwrap());
@@ -163,6 +169,7 @@ fn line(stream: &str, message: &str) {
     let bound = 24 * message.len() + 8 * stream.stream.len() + 4096;
     assert!(bytes.len() <= bound, "{} bytes of {}", bytes.len(), message.len());
     assert_eq!(event(&bytes, id)["raw"], message, "the line is kept");
+    twins::line(message);
     let lean = event(&encode(RawOption::Problems), id);
     let is_odd = lean["kind"] == "unparsed" || lean["action"] == "other" || !lean["problems"].is_null();
     assert_eq!(lean["raw"].is_string(), is_odd, "what is not understood is kept as it is");

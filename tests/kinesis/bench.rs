@@ -154,9 +154,19 @@ pub(crate) fn fan_out(stream: &str) -> Kinesis {
 
 /// The next shard, its parents and where it starts.
 pub(crate) async fn announced(source: &mut KinesisSource) -> (ShardId, Vec<ShardId>, StartAt) {
-    match tokio::time::timeout(PATIENCE, source.next()).await.expect("an announcement").unwrap().unwrap() {
+    match news(source).await {
         ShardEvent::Opened { shard, parents, start } => (shard, parents, start),
         other => panic!("{other:?}"),
+    }
+}
+
+/// What the source says of a shard next.
+pub(crate) async fn news(source: &mut KinesisSource) -> ShardEvent {
+    loop {
+        let next = tokio::time::timeout(PATIENCE, source.next()).await.expect("an announcement").unwrap().unwrap();
+        if !matches!(next, ShardEvent::Complete { .. }) {
+            return next;
+        }
     }
 }
 

@@ -7,7 +7,7 @@ use tokio::time::{Instant, advance, timeout};
 use tunnelog::source::kinesis::{KinesisSource, open, probe_with};
 use tunnelog::source::{Feed, Position, Reader, ShardEvent, ShardId, Source as _, SourceError, StartAt};
 
-use super::bench::{Brought, announced, read};
+use super::bench::{Brought, announced, news, read};
 use super::model::{Model, name};
 use super::served::Fate;
 
@@ -286,7 +286,7 @@ async fn a_stream_that_was_created_again_has_a_consumer_of_its_own() {
     model.put(0, 1..3);
     let brought = read(old.as_mut(), 1).await;
     assert!(brought.ended && brought.gaps[0].contains("deleted and created again"), "{brought:?}");
-    assert_eq!(source.next().await.unwrap().unwrap(), ShardEvent::Gone(shards[0].clone()));
+    assert_eq!(news(&mut source).await, ShardEvent::Gone(shards[0].clone()));
     let (shard, _, start) = announced(&mut source).await;
     let mut new = reader(&source, &shard, start).await;
     assert_eq!(numbers(&read(new.as_mut(), 2).await), [1, 2]);
@@ -324,6 +324,8 @@ async fn events_are_taken_no_faster_than_they_are_asked_for_and_a_line_that_stan
     // Nobody takes; the source is waited for as in a pipeline.
     assert!(timeout(Duration::from_secs(9), source.next()).await.is_err());
     assert!(model.state().events <= 4, "{} events for one that was taken", model.state().events);
+    let complete = timeout(Duration::from_secs(60), source.next()).await.expect("a second listing").unwrap();
+    assert!(matches!(complete, Some(ShardEvent::Complete { .. })), "{complete:?}");
     assert!(timeout(Duration::from_secs(60), source.next()).await.is_err());
     let brought = read(reader.as_mut(), 36).await;
     assert_eq!(numbers(&brought), Vec::from_iter(4..40));

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::json;
 use tunnelog::source::{Position, ShardEvent, Source as _, StartAt};
 
-use super::bench::{PATIENCE, ferro, next_second, now_s, numbered, read};
+use super::bench::{ferro, next_second, now_s, numbered, read};
 use super::proxy::Fault;
 
 const THROTTLED: Fault = Fault::Error(400, "ProvisionedThroughputExceededException");
@@ -228,7 +228,7 @@ async fn a_stream_that_was_created_again_ends_the_old_shards_with_a_gap_and_is_r
     let brought = read(reader.as_mut(), 1).await;
     assert!(brought.ended && brought.data.is_empty(), "{brought:?}");
     assert!(brought.gaps[0].contains("deleted and created again"), "{brought:?}");
-    let next = tokio::time::timeout(PATIENCE, source.next()).await.unwrap().unwrap().unwrap();
+    let next = super::bench::news(&mut source).await;
     assert_eq!(next, ShardEvent::Gone(shards[0].clone()));
     let (shard, _, start) = super::bench::announced(&mut source).await;
     assert_eq!((&shard.shard, start), (&shards[0].shard, StartAt::TrimHorizon));

@@ -20,7 +20,6 @@ use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
 use aws_smithy_types::body::SdkBody;
 use base64::Engine as _;
 use serde_json::{Value, json};
-use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 use tunnelog::config::types::{Consumer, Kinesis};
@@ -28,7 +27,8 @@ use tunnelog::source::ShardId;
 use tunnelog::source::kinesis::{KinesisSource, open};
 
 use super::bench::{announced, config, now_s};
-use super::served::{Fate, Frames, Served};
+use super::frames;
+use super::served::{Fate, Served};
 use super::stack;
 
 pub(crate) const STREAM: &str = "arn:aws:kinesis:us-east-1:000000000000:stream/model";
@@ -237,11 +237,10 @@ impl Model {
         own.subscription += 1;
         own.subscribed = Some(Instant::now());
         let subscription = own.subscription;
-        // One event under way, as a small window would have it.
-        let (sender, receiver) = mpsc::channel(1);
+        let (sender, body) = frames::stream();
         let served = Served { model: self.clone(), shard, subscription, from, fate };
         state.subscriptions.spawn(async move { served.serve(sender).await });
-        Ok(SdkBody::from_body_1_x(Frames(receiver)))
+        Ok(body)
     }
 }
 

@@ -1,17 +1,11 @@
-//! A subscription of the model of Kinesis: its events, in the frames that the service would send.
+//! A subscription of the model of Kinesis: its events, in the frames that the service would send (`frames`).
 
-use std::io;
-use std::pin::Pin;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
-use aws_smithy_eventstream::frame::write_message_to;
-use aws_smithy_types::event_stream::{Header, HeaderValue, Message};
-use bytes::Bytes;
 use serde_json::{Value, json};
-use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep};
 
+use super::frames::{self, Sender};
 use super::model::Model;
 
 const LIFE: Duration = Duration::from_secs(5 * 60);
@@ -43,31 +37,26 @@ pub(crate) struct Served {
 }
 
 impl Served {
-    pub(crate) async fn serve(mut self, sender: mpsc::Sender<io::Result<Bytes>>) -> Option<()> {
+    pub(crate) async fn serve(mut self, sender: Sender) -> Option<()> {
         let (start, mut events) = (Instant::now(), 0);
-        sender.send(Ok(frame("event", ":event-type", "initial-response", &json!({})))).await.ok()?;
+        sender.send(Ok(frames::initial())).await.ok()?;
         while start.elapsed() < LIFE {
             match self.fate {
                 Some(Fate::Error(after, code)) if after == events => {
-                    return sender
-                        .send(Ok(frame("exception", ":exception-type", code, &json!({"message": "it was the model"}))))
-                        .await
-                        .ok();
+                    return sender.send(Ok(frames::exception(code))).await.ok();
                 }
                 Some(Fate::Silence(after)) if after == events => {
                     sender.closed().await;
                     return None;
                 }
                 Some(Fate::Break(after)) if after == events => {
-                    let whole = frame("event", ":event-type", "SubscribeToShardEvent", &json!({}));
-                    sender.send(Ok(whole.slice(..whole.len() / 2))).await.ok()?;
-                    return sender.send(Err(io::ErrorKind::ConnectionReset.into())).await.ok();
+                    return frames::break_off(&sender).await;
                 }
                 Some(Fate::End(after)) if after == events => return None,
                 _ => {}
             }
             let (event, ended) = self.event()?;
-            sender.send(Ok(frame("event", ":event-type", "SubscribeToShardEvent", &event))).await.ok()?;
+            sender.send(Ok(frames::event(&event))).await.ok()?;
             self.model.state().events += 1;
             events += 1;
             if ended {
@@ -96,30 +85,5 @@ impl Served {
             event["ContinuationSequenceNumber"] = next.to_string().into();
         }
         Some((event, ended))
-    }
-}
-
-fn frame(kind: &'static str, key: &'static str, what: &'static str, payload: &Value) -> Bytes {
-    let text = |text: &'static str| HeaderValue::String(text.into());
-    let message = Message::new(payload.to_string().into_bytes())
-        .add_header(Header::new(":message-type", text(kind)))
-        .add_header(Header::new(key, text(what)))
-        .add_header(Header::new(":content-type", text("application/x-amz-json-1.1")));
-    let mut bytes = Vec::new();
-    write_message_to(&message, &mut bytes).unwrap();
-    bytes.into()
-}
-
-pub(crate) struct Frames(pub(crate) mpsc::Receiver<io::Result<Bytes>>);
-
-impl http_body::Body for Frames {
-    type Data = Bytes;
-    type Error = io::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<io::Result<http_body::Frame<Bytes>>>> {
-        self.0.poll_recv(context).map(|frame| frame.map(|frame| frame.map(http_body::Frame::data)))
     }
 }

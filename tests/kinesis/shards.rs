@@ -8,7 +8,7 @@ use tokio::time::{Instant, timeout};
 use tunnelog::source::kinesis::KinesisSource;
 use tunnelog::source::{Feed, Reader, ShardEvent, ShardId, Source as _, SourceError, StartAt};
 
-use super::bench::{announced, config, read};
+use super::bench::{announced, config, news, read};
 use super::model::{Model, STREAM, name};
 
 const SHARDS: usize = 1_050;
@@ -103,6 +103,8 @@ async fn a_shard_that_is_listed_late_is_announced_after_its_parent_and_read_from
     model.state().unlisted.push(name(1));
     let brought = read(parent.as_mut(), usize::MAX).await;
     assert!(brought.ended && brought.data.len() == 2, "{brought:?}");
+    let complete = timeout(Duration::from_secs(60), source.next()).await.expect("a second listing").unwrap();
+    assert!(matches!(complete, Some(ShardEvent::Complete { .. })), "{complete:?}");
     // The parent has ended, the child is not listed: it is looked for more and more slowly, and never given up.
     let before = model.calls("ListShards").len();
     assert!(timeout(Duration::from_secs(5 * 60), source.next()).await.is_err());
@@ -127,7 +129,7 @@ async fn a_parent_that_has_expired_is_gone_and_does_not_hold_up_its_child() {
     model.forget(0);
     let brought = read(parent.as_mut(), 1).await;
     assert!(brought.ended && brought.gaps.len() == 1 && brought.data.is_empty(), "{brought:?}");
-    let gone = timeout(Duration::from_secs(120), source.next()).await.expect("it is noticed").unwrap().unwrap();
+    let gone = timeout(Duration::from_secs(120), news(&mut source)).await.expect("it is noticed");
     assert_eq!(gone, ShardEvent::Gone(shards[0].clone()));
     // The next run.
     let mut again = tunnelog::source::kinesis::open("main", &config(STREAM), &model.sdk()).await.unwrap();
@@ -144,7 +146,7 @@ async fn a_stream_of_many_shards_that_was_created_again_is_read_anew() {
     (0..50).for_each(|shard| model.put(shard, 1..2));
     let (mut gone, mut new) = (Vec::new(), Vec::new());
     while new.len() < 50 {
-        match timeout(Duration::from_secs(120), source.next()).await.expect("it is noticed").unwrap().unwrap() {
+        match timeout(Duration::from_secs(120), news(&mut source)).await.expect("it is noticed") {
             ShardEvent::Gone(shard) => gone.push(shard),
             ShardEvent::Opened { shard, start, .. } => {
                 assert_eq!(start, StartAt::TrimHorizon);

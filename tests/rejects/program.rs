@@ -67,7 +67,7 @@ fn replay_reads_letters_as_they_lie_in_s3_and_gives_each_to_its_sink() {
     assert_eq!(numbers(&events("siem.ndjson")), siem, "the filter had its say before");
     assert_eq!(numbers(&events("lake.ndjson")), lake);
     assert!(events("siem.ndjson").contains(&event(1)), "as it was");
-    let dead = events_in(&folder.path().join("state/p.dead-letters.ndjson"));
+    let dead = events_in(&folder.path().join("state/p.dead-letters.replay.ndjson"));
     assert_eq!(dead.len(), 1);
     assert_eq!((&dead[0]["reason"], &dead[0]["sink"]), (&json!("unknown_sink"), &json!("nobody")));
     done.says(&["unknown_sink", "no sink `nobody`"]);

@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use tunnelog::config::types::Compression;
+use tunnelog::sink::s3::Objects;
 
 use super::bench::{Bench, Load, expected};
 use super::contract::Destination as _;
@@ -18,16 +19,26 @@ fn load() -> Load {
 }
 
 /// What the second process does otherwise.
-struct Change {
-    prefix: &'static str,
-    compression: Compression,
-    filter: fn(usize, usize) -> bool,
+pub(crate) struct Change {
+    /// What the first one made.
+    pub(crate) before: Objects,
+    pub(crate) prefix: &'static str,
+    pub(crate) compression: Compression,
+    pub(crate) objects: Objects,
+    pub(crate) filter: fn(usize, usize) -> bool,
 }
 
-const SAME: Change = Change { prefix: "vpn/dt={yyyy}-{mm}-{dd}/", compression: Compression::Gzip, filter: |_, _| true };
+pub(crate) const SAME: Change = Change {
+    before: Objects::Lines,
+    prefix: "vpn/dt={yyyy}-{mm}-{dd}/",
+    compression: Compression::Gzip,
+    objects: Objects::Lines,
+    filter: |_, _| true,
+};
 
-fn lake() -> Lake {
+fn lake(objects: Objects) -> Lake {
     let mut lake = Lake::new();
+    lake.objects = objects;
     lake.config.chunk.0 = 1000;
     lake
 }
@@ -35,7 +46,7 @@ fn lake() -> Lake {
 /// Dies at step `death`, lives again as `change` says, dies again at step `second`, and lives to the end. What the
 /// processes died of; `None` if the first one lived to its end.
 async fn run(death: Death, change: &Change, second: Option<Death>) -> Option<Vec<String>> {
-    let mut lake = lake();
+    let mut lake = lake(change.before);
     let mut died = Vec::new();
     let mut bench = Bench::new(load(), &lake, BTreeMap::new());
     // Opening the sink writes the marker at most: that is looked at elsewhere.
@@ -50,6 +61,7 @@ async fn run(death: Death, change: &Change, second: Option<Death>) -> Option<Vec
     let visible_before: BTreeSet<String> = lake.delivered().into_iter().collect();
     lake.config.prefix = format!("{}/{}", lake.root, change.prefix);
     lake.config.compression = change.compression;
+    lake.objects = change.objects;
     let load = Load { filter: change.filter, ..load() };
     if let Some(second) = second {
         lake.begin_life(None);
@@ -90,7 +102,7 @@ fn check(lake: &Lake, load: Load, change: &Change, before: &BTreeSet<String>, wh
 }
 
 /// At every step, before and after it, until a process lives to its end.
-async fn at_every_step(change: &Change) -> BTreeSet<String> {
+pub(crate) async fn at_every_step(change: &Change) -> BTreeSet<String> {
     let mut died_of = BTreeSet::new();
     for at in 1.. {
         let mut ended = true;

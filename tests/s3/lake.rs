@@ -9,7 +9,8 @@ use tunnelog::config::types::{Compression, S3Sink};
 use tunnelog::config::units;
 use tunnelog::delivery::{LaneKey, LaneState};
 use tunnelog::sink::rejects::MemoryRejects;
-use tunnelog::sink::{Context, Sink, s3};
+use tunnelog::sink::s3::{self, Objects};
+use tunnelog::sink::{Context, Sink};
 
 use super::bench::Fate;
 use super::contract::Destination;
@@ -58,6 +59,7 @@ pub(crate) struct Lake {
     pub(crate) root: String,
     pub(crate) proxy: Proxy,
     pub(crate) config: S3Sink,
+    pub(crate) objects: Objects,
     pub(crate) store: String,
     keys: (String, String),
     life: Arc<Mutex<Life>>,
@@ -69,7 +71,7 @@ impl Lake {
     pub(crate) fn twin(&self) -> Lake {
         let s3 = stack::s3();
         let twin = Lake::on(&s3.endpoint, (&self.keys.0, &self.keys.1), &self.bucket);
-        Lake { root: self.root.clone(), config: self.config.clone(), ..twin }
+        Lake { root: self.root.clone(), config: self.config.clone(), objects: self.objects, ..twin }
     }
 
     /// Another process has the checkpoint store now.
@@ -99,6 +101,7 @@ impl Lake {
                 partitions: 64,
                 kms_key: None,
             },
+            objects: Objects::Lines,
             bucket,
             root,
             store: "store-1".into(),
@@ -178,6 +181,9 @@ impl Lake {
 
     pub(crate) fn events(&self, key: &str) -> Vec<String> {
         let bytes = self.bytes(key);
+        if key.ends_with(".parquet") {
+            return parquet_ids(bytes);
+        }
         let mut plain = Vec::new();
         match key.rsplit('.').next().unwrap() {
             // A reader of one member only.
@@ -201,12 +207,12 @@ impl Lake {
 
 impl Destination for Lake {
     fn name(&self) -> String {
-        format!("s3 with {:?}", self.config.compression)
+        format!("s3 with {:?}, {:?}", self.objects, self.config.compression)
     }
 
     fn open(&self) -> Result<Box<dyn Sink>, String> {
         let aws = self.aws();
-        let opened = s3::open(self.context(), &self.config, &aws);
+        let opened = s3::open(self.context(), &self.config, self.objects, &aws);
         tokio::task::block_in_place(|| tokio::runtime::Handle::current().block_on(opened))
             .map_err(|error| error.to_string())
     }
@@ -215,8 +221,9 @@ impl Destination for Lake {
         self.objects().iter().flat_map(|key| self.events(key)).collect()
     }
 
+    /// A Parquet file's rows are sorted.
     fn keeps_order(&self) -> bool {
-        true
+        self.objects == Objects::Lines
     }
 
     fn seals(&self) -> bool {
@@ -254,4 +261,19 @@ impl Destination for Lake {
     fn silence(&self) -> Duration {
         Duration::from_secs(35)
     }
+}
+
+/// The column `id` of a file, row by row, read by the library alone.
+fn parquet_ids(bytes: Vec<u8>) -> Vec<String> {
+    use arrow_array::cast::AsArray as _;
+    use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+
+    let reader = ParquetRecordBatchReaderBuilder::try_new(bytes::Bytes::from(bytes)).unwrap().build().unwrap();
+    let mut ids = Vec::new();
+    for batch in reader {
+        let batch = batch.unwrap();
+        let column = batch.column_by_name("id").unwrap().as_string::<i32>();
+        ids.extend(column.iter().map(|id| id.unwrap().to_owned()));
+    }
+    ids
 }

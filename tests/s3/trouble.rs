@@ -199,7 +199,7 @@ async fn a_prefix_of_another_checkpoint_store_is_refused() {
 async fn what_is_wrong_at_the_start_is_said_with_what_to_do() {
     let lake = Lake::new();
     let check = async |lake: &Lake, aws: &aws_config::SdkConfig, words: &[&str]| {
-        let error = s3::open(lake.context(), &lake.config, aws).await.map(drop).unwrap_err().to_string();
+        let error = s3::open(lake.context(), &lake.config, lake.objects, aws).await.map(drop).unwrap_err().to_string();
         for word in words {
             assert!(error.contains(word), "`{word}` is not in: {error}");
         }

@@ -1,8 +1,8 @@
 //! The simulation: the real delivery code (the pipeline's tasks, the dispatcher, the Kinesis source over the AWS SDK)
 //! in one thread with virtual time, against a model Kinesis, model sinks and a model store. A seed decides all of it.
 //!
-//! `story` tells a seed, `plan` says what it stands for, `world` is what all share; `stream` and `service` are the model
-//! Kinesis, `loose`, `ordered` and `chunks` (with its `bucket`) the model sinks, `store` the model store; `watch` looks
+//! `story` tells a seed, `plan` says what it stands for, `world` is what all share; `stream`, `service` and `fan_out` are
+//! the model Kinesis, `loose`, `ordered` and `chunks` (with its `bucket`) the model sinks, `store` the model store; `watch` looks
 //! at what the source says, `checker` holds the design's invariants. The checker is itself checked: `mutants`.
 //!
 //! A failure prints its seed and its last steps: `make simulate SEED=42` runs it again, with every step.
@@ -13,6 +13,9 @@
 mod bucket;
 mod checker;
 mod chunks;
+mod fan_out;
+#[path = "../kinesis/frames.rs"]
+mod frames;
 mod hand;
 mod loose;
 mod mutants;
@@ -78,6 +81,8 @@ fn check(seeds: std::ops::Range<u64>) {
     for (seed, outcome) in &failed {
         eprintln!("seed {seed}: {}", outcome.failure.as_deref().unwrap_or_default());
     }
+    // Both ways of reading have their share.
+    assert!(count < 100 || counts["events of subscriptions"] > 2 * count, "fan-out is hardly there");
     if let Some((seed, outcome)) = failed.first() {
         eprintln!("the last steps of seed {seed}:\n{}", outcome.last);
         panic!("seed {seed} is broken; `make simulate SEED={seed}` runs it again");
@@ -96,8 +101,11 @@ fn no_seed_loses_anything() {
 
 #[test]
 fn a_seed_tells_the_same_story_twice() {
+    let mut subscriptions = 0;
     for seed in [3, 7, 11, 19] {
         let (first, second) = (simulate(seed, None), simulate(seed, None));
         assert_eq!(first.trace, second.trace, "seed {seed}");
+        subscriptions += first.counts.get("subscriptions").copied().unwrap_or(0);
     }
+    assert!(subscriptions > 0, "one of them reads by subscription");
 }

@@ -46,4 +46,8 @@ mutants! {
     an_iterator_that_is_renewed_too_late_is_found: RenewLate,
     a_gap_that_is_none_is_found: FalseGap,
     children_that_are_read_from_the_tip_are_found: ChildrenAtTip,
+    a_subscription_that_begins_after_its_continuation_is_found: AfterContinuation,
+    a_record_that_comes_twice_and_is_taken_twice_is_found: TakeTwice,
+    a_subscription_whose_end_is_taken_for_the_shards_is_found: LineIsShard,
+    children_that_are_taken_for_the_end_of_their_parent_are_found: ChildrenAreTheEnd,
 }

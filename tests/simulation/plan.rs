@@ -25,6 +25,17 @@ pub(super) enum Only {
     Bgp,
 }
 
+/// How a subscription tells of a closed shard that it is read to its end.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Ends {
+    /// Its last event names the children and has no continuation: AWS.
+    Told,
+    /// Not at all; GetRecords tells.
+    Missing,
+    /// Every event names the children from the moment when the shard is closed, with records yet to come.
+    Early,
+}
+
 /// One sink of a process's pipeline file.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct SinkPlan {
@@ -61,6 +72,9 @@ pub(super) struct Plan {
     pub page: usize,
     pub interval: Duration,
     pub streams: usize,
+    /// The source has a consumer.
+    pub fan_out: bool,
+    pub ends: Ends,
     /// The pipeline file changes between processes.
     pub edits: bool,
     /// Sinks whose lanes are not parked in an outage, but wait.
@@ -70,7 +84,8 @@ pub(super) struct Plan {
 }
 
 impl Plan {
-    pub(super) fn draw(dice: &mut Dice) -> Plan {
+    /// `own`: for what only some seeds have, so that the others are told as they were without it.
+    pub(super) fn draw(dice: &mut Dice, own: &mut Dice) -> Plan {
         let all = [("hec", Kind::Any), ("kafka", Kind::Ordered), ("lake", Kind::Chunks), ("second-lake", Kind::Chunks)];
         let mut sinks: Vec<(&'static str, Kind)> = all.into_iter().filter(|_| dice.per_mille(600)).collect();
         if sinks.is_empty() {
@@ -78,16 +93,19 @@ impl Plan {
         }
         let blocks = sinks.iter().map(|(name, _)| *name).filter(|_| dice.per_mille(250)).collect();
         let level = |dice: &mut Dice| [0, 300, 1_000, 2_500][dice.index(4)];
+        let fan_out = own.per_mille(400);
+        // What fails, and where a shard ends, is where the two ways of reading differ.
+        let least = if fan_out { 1_000 } else { 0 };
         Plan {
             shards: 1 + dice.index(2),
             sinks,
             latest: dice.per_mille(150),
             faults_for: dice.millis(5_000, 25_000),
-            service: level(dice),
+            service: level(dice).max(least),
             sink: level(dice),
             store: level(dice),
             life: level(dice),
-            reshard: level(dice),
+            reshard: level(dice).max(least),
             jump: level(dice),
             outage: level(dice),
             open_records: 4 + dice.index(24),
@@ -97,6 +115,8 @@ impl Plan {
             page: 1 + dice.index(4),
             interval: dice.millis(300, 5_000),
             streams: 2 + dice.index(4),
+            fan_out,
+            ends: [Ends::Told, Ends::Missing, Ends::Early, Ends::Early][own.index(4)],
             edits: dice.per_mille(500),
             blocks,
             outage_after: dice.millis(1_500, 30_000),

@@ -2,12 +2,13 @@
 //!
 //! What it does beside answering rightly: five calls a second a shard, large answers and the refusal after them,
 //! iterators that expire, throttling, server errors, resets, answers that are cut in half or never come, answers
-//! without records in the middle, shards that are listed late or overlooked once, pages.
+//! without records in the middle, shards that are listed late or overlooked once, pages. Subscriptions are `fan_out`.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use aws_config::stalled_stream_protection::StalledStreamProtectionConfig;
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_sdk_kinesis::config::{Credentials, SharedCredentialsProvider};
 use aws_smithy_runtime_api::client::http::{
@@ -20,9 +21,11 @@ use aws_smithy_types::body::SdkBody;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use serde_json::{Value, json};
+use tokio::task::JoinSet;
 use tokio::time::sleep;
 
-use super::stream::{RETENTION_MS, sequence};
+use super::fan_out::{self, TOO_SOON_MS};
+use super::stream::{RETENTION_MS, Stream, sequence};
 use super::world::{Process, Shared, World};
 
 pub(super) const STREAM: &str = "vpn-logs";
@@ -41,19 +44,24 @@ struct Budget {
     refuses_until: BTreeMap<usize, i64>,
     /// When calls were sent, in the last second.
     sent: BTreeMap<String, VecDeque<i64>>,
+    /// When the last subscription to a shard was sent.
+    subscribed: BTreeMap<String, i64>,
 }
 
 /// See the module.
 #[derive(Clone, Debug)]
-struct Service {
-    world: Shared,
-    process: Arc<Process>,
+pub(super) struct Service {
+    pub world: Shared,
+    pub process: Arc<Process>,
     budget: Arc<Mutex<Budget>>,
+    /// Subscriptions; they end with the process.
+    streams: Arc<Mutex<JoinSet<Option<()>>>>,
 }
 
 /// The settings of an SDK whose calls end here.
 pub(super) fn sdk(world: &Shared, process: &Arc<Process>) -> SdkConfig {
-    let service = Service { world: world.clone(), process: Arc::clone(process), budget: Arc::default() };
+    let (world, process) = (world.clone(), Arc::clone(process));
+    let service = Service { world, process, budget: Arc::default(), streams: Arc::default() };
     let credentials = Credentials::new("AKIDEXAMPLE", "model", None, None, "model");
     SdkConfig::builder()
         .behavior_version(BehaviorVersion::latest())
@@ -61,6 +69,8 @@ pub(super) fn sdk(world: &Shared, process: &Arc<Process>) -> SdkConfig {
         .endpoint_url("http://kinesis.model")
         .credentials_provider(SharedCredentialsProvider::new(credentials))
         .http_client(service)
+        // It goes by the wall clock, which no seed rules.
+        .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
         .build()
 }
 
@@ -78,13 +88,14 @@ impl HttpConnector for Service {
 }
 
 /// A service's error: status and code.
-type Refusal = (u16, &'static str);
+pub(super) type Refusal = (u16, &'static str);
 
 const THROTTLED: Refusal = (400, "ProvisionedThroughputExceededException");
 const EXPIRED: Refusal = (400, "ExpiredIteratorException");
-const MISSING: Refusal = (400, "ResourceNotFoundException");
-const INVALID: Refusal = (400, "InvalidArgumentException");
-const LIMIT: Refusal = (400, "LimitExceededException");
+pub(super) const MISSING: Refusal = (400, "ResourceNotFoundException");
+pub(super) const INVALID: Refusal = (400, "InvalidArgumentException");
+pub(super) const LIMIT: Refusal = (400, "LimitExceededException");
+pub(super) const IN_USE: Refusal = (400, "ResourceInUseException");
 const INTERNAL: Refusal = (500, "InternalFailure");
 const UNAVAILABLE: Refusal = (503, "ServiceUnavailable");
 
@@ -102,13 +113,15 @@ impl Service {
         let operation = operation.rsplit('.').next().unwrap_or_default().to_owned();
         let body: Value = serde_json::from_slice(request.body().bytes().unwrap_or_default()).unwrap_or_default();
         // When it is sent: a process that sleeps has several on their way when it wakes.
-        if operation == "GetRecords" {
-            self.check_pace(&body);
+        match operation.as_str() {
+            "GetRecords" => self.check_pace(&body),
+            "SubscribeToShard" => self.check_subscriptions(&body),
+            _ => {}
         }
         self.process.gate().await;
         let (latency, way) = way(&mut self.world.lock());
         sleep(latency).await;
-        let (status, text) = {
+        let (status, said) = {
             let mut world = self.world.lock();
             let answer = self.serve(&mut world, &operation, &body);
             if operation != "GetRecords" || answer.is_err() {
@@ -116,19 +129,25 @@ impl Service {
                 world.note(format_args!("p{} {operation} {said}", self.process.number));
             }
             match answer {
-                Ok(answer) => (200, answer.to_string()),
-                Err((status, code)) => (status, json!({"__type": code, "message": "the model says so"}).to_string()),
+                Ok(answer) => (200, answer),
+                Err((status, code)) => {
+                    (status, Said::Text(json!({"__type": code, "message": "the model says so"}).to_string()))
+                }
             }
         };
         self.process.gate().await;
-        let text = match way {
-            Way::Fine => text,
-            Way::Half => text[..text.len() / 2].to_owned(),
-            Way::Reset => return Err(ConnectorError::io("connection reset by peer".into())),
-            Way::Lost => std::future::pending().await,
+        let body = match (way, said) {
+            (Way::Fine, Said::Text(text)) => SdkBody::from(text),
+            (Way::Fine, Said::Frames(body)) => body,
+            (Way::Half, Said::Text(text)) => SdkBody::from(&text[..text.len() / 2]),
+            // The service has the subscription, and nobody takes from it.
+            (Way::Half, Said::Frames(_)) | (Way::Reset, _) => {
+                return Err(ConnectorError::io("connection reset by peer".into()));
+            }
+            (Way::Lost, _) => std::future::pending().await,
         };
         let status = status.try_into().map_err(|_| ConnectorError::user("no status".into()))?;
-        let mut response = HttpResponse::new(status, SdkBody::from(text));
+        let mut response = HttpResponse::new(status, body);
         response.headers_mut().insert("content-type", "application/x-amz-json-1.1");
         Ok(response)
     }
@@ -147,7 +166,25 @@ impl Service {
         }
     }
 
-    fn serve(&self, world: &mut World, operation: &str, body: &Value) -> Result<Value, Refusal> {
+    /// A process subscribes to a shard no sooner than it may.
+    fn check_subscriptions(&self, body: &Value) {
+        let mut world = self.world.lock();
+        let now = world.now_ms();
+        let shard = format!("{} of {}", body["ShardId"], body["ConsumerARN"]);
+        let mut budget = self.budget.lock().unwrap_or_else(PoisonError::into_inner);
+        if budget.subscribed.insert(shard.clone(), now).is_some_and(|before| now - before < TOO_SOON_MS) {
+            world.fail(format!("shard {shard} was subscribed to twice within five seconds"));
+        }
+    }
+
+    /// Runs a subscription.
+    pub(super) fn spawn(&self, subscription: impl Future<Output = Option<()>> + Send + 'static) {
+        let mut streams = self.streams.lock().unwrap_or_else(PoisonError::into_inner);
+        while streams.try_join_next().is_some() {}
+        streams.spawn(subscription);
+    }
+
+    fn serve(&self, world: &mut World, operation: &str, body: &Value) -> Result<Said, Refusal> {
         let bad = world.plan.service;
         if world.fault("5xx", 8 * bad / 1_000) {
             return Err(if world.dice.per_mille(500) { INTERNAL } else { UNAVAILABLE });
@@ -156,19 +193,22 @@ impl Service {
         if !world.stream.is_there(now) {
             return Err(MISSING);
         }
-        match operation {
+        let answer = match operation {
             "DescribeStreamSummary" => Ok(describe(world)),
             "ListShards" => list(world, body, now),
             "GetShardIterator" => iterator(world, body, now),
             "GetRecords" => self.records(world, body, now),
+            "DescribeStreamConsumer" => fan_out::describe_consumer(world, now),
+            "RegisterStreamConsumer" => fan_out::register_consumer(world, now),
+            "SubscribeToShard" => return fan_out::subscribe(self, world, body, now).map(Said::Frames),
             other => {
                 world.fail(format!("the model does not know {other}"));
                 Err(INVALID)
             }
-        }
+        };
+        answer.map(|answer| Said::Text(answer.to_string()))
     }
 
-    #[expect(clippy::too_many_lines, reason = "one answer, from its budget to its children")]
     fn records(&self, world: &mut World, body: &Value, now: i64) -> Result<Value, Refusal> {
         let text = body["ShardIterator"].as_str().unwrap_or_default();
         let parts: Vec<i64> = text.split('/').filter_map(|part| part.parse().ok()).collect();
@@ -194,35 +234,15 @@ impl Service {
         }
         let hidden = world.fault("empty answer", 40 * bad / 1_000);
         let wanted = if hidden { 0 } else { 1 + world.dice.index(world.plan.answer_records) };
-        let stream = &world.stream;
-        let all: Vec<usize> = stream.shards[shard].records.clone();
-        let left: Vec<usize> = all
-            .into_iter()
-            .filter(|index| stream.records[*index].sequence >= from && !stream.is_gone(*index, now))
-            .collect();
-        let (mut bytes, mut answered, mut next) = (0, Vec::new(), from);
-        for record in left.iter().take(wanted).map(|index| &stream.records[*index]) {
-            bytes += record.data.len();
-            next = record.sequence + 1;
-            answered.push(json!({
-                "SequenceNumber": sequence(record.sequence), "PartitionKey": "key", "Data": BASE64.encode(&record.data),
-                "ApproximateArrivalTimestamp": record.arrival_ms as f64 / 1_000.0,
-            }));
-            if bytes >= world.plan.answer_bytes {
-                budget.refuses_until.insert(shard, now + REST_MS);
-                break;
-            }
+        let Page { records, bytes, next, behind_ms, ended, .. } =
+            page(&world.stream, shard, from, wanted, world.plan.answer_bytes, now);
+        if bytes >= world.plan.answer_bytes {
+            budget.refuses_until.insert(shard, now + REST_MS);
         }
-        let count = answered.len();
-        let behind = left.get(count).map_or(0, |index| (now - stream.records[*index].arrival_ms).max(1));
-        let ended = stream.shards[shard].closed.is_some() && count == left.len();
-        let mut answer = json!({"Records": answered, "MillisBehindLatest": behind});
+        let count = records.len();
+        let mut answer = json!({"Records": records, "MillisBehindLatest": behind_ms});
         if ended {
-            let children = stream.shards.iter().filter(|child| child.parents.contains(&shard));
-            let children: Vec<Value> = children
-                .map(|child| json!({"ShardId": child.name, "ParentShards": [], "HashKeyRange": range_of(child.keys)}))
-                .collect();
-            answer["ChildShards"] = children.into();
+            answer["ChildShards"] = children(&world.stream, shard);
         } else {
             answer["NextShardIterator"] = format!("it/{shard}/{next}/{now}").into();
         }
@@ -235,6 +255,55 @@ impl Service {
         }
         Ok(answer)
     }
+}
+
+/// What the service says.
+enum Said {
+    Text(String),
+    /// Of a subscription.
+    Frames(SdkBody),
+}
+
+/// Records of a shard, as an answer or an event has them.
+pub(super) struct Page {
+    pub records: Vec<Value>,
+    bytes: usize,
+    /// From where it goes on.
+    pub next: u64,
+    /// The record that comes next, if it is there.
+    pub upcoming: Option<u64>,
+    pub behind_ms: i64,
+    /// The shard is closed, and nothing is left.
+    pub ended: bool,
+}
+
+/// Up to `wanted` records, fewer where they reach `most` bytes.
+pub(super) fn page(stream: &Stream, shard: usize, from: u64, wanted: usize, most: usize, now: i64) -> Page {
+    let all = stream.shards[shard].records.iter().map(|index| (*index, &stream.records[*index]));
+    let mut left = all.filter(|(index, record)| record.sequence >= from && !stream.is_gone(*index, now)).peekable();
+    let mut page = Page { records: Vec::new(), bytes: 0, next: from, upcoming: None, behind_ms: 0, ended: false };
+    while page.records.len() < wanted
+        && page.bytes < most
+        && let Some((_, record)) = left.next()
+    {
+        page.bytes += record.data.len();
+        page.next = record.sequence + 1;
+        page.records.push(json!({
+            "SequenceNumber": sequence(record.sequence), "PartitionKey": "key", "Data": BASE64.encode(&record.data),
+            "ApproximateArrivalTimestamp": record.arrival_ms as f64 / 1_000.0,
+        }));
+    }
+    let upcoming = left.peek().map(|(_, record)| *record);
+    page.behind_ms = upcoming.map_or(0, |record| (now - record.arrival_ms).max(1));
+    page.ended = stream.shards[shard].closed.is_some() && upcoming.is_none();
+    page.upcoming = upcoming.map(|record| record.sequence);
+    page
+}
+
+pub(super) fn children(stream: &Stream, shard: usize) -> Value {
+    let children = stream.shards.iter().filter(|child| child.parents.contains(&shard));
+    let told = |child: &super::stream::Shard| json!({"ShardId": child.name, "ParentShards": [], "HashKeyRange": range_of(child.keys)});
+    children.map(told).collect::<Vec<Value>>().into()
 }
 
 /// How long a call takes and what becomes of it.
@@ -326,29 +395,42 @@ fn iterator(world: &mut World, body: &Value, now: i64) -> Result<Value, Refusal>
     let name = body["ShardId"].as_str().unwrap_or_default();
     let created = world.stream.created.to_string();
     let shard = world.stream.shard_named(&created, name).ok_or(MISSING)?;
+    let kind = body["ShardIteratorType"].as_str().unwrap_or_default();
+    let from = begin(world, shard, kind, &body["StartingSequenceNumber"], &body["Timestamp"], now)?;
+    Ok(json!({"ShardIterator": format!("it/{shard}/{from}/{now}")}))
+}
+
+/// The sequence number that an iterator or a subscription begins at.
+pub(super) fn begin(
+    world: &World,
+    shard: usize,
+    kind: &str,
+    number: &Value,
+    time: &Value,
+    now: i64,
+) -> Result<u64, Refusal> {
     if !world.stream.shard_is_there(shard, now) {
         return Err(MISSING);
     }
     let found = &world.stream.shards[shard];
-    let from = match body["ShardIteratorType"].as_str().unwrap_or_default() {
-        "TRIM_HORIZON" => 0,
-        "AT_TIMESTAMP" => {
-            let time = (body["Timestamp"].as_f64().ok_or(INVALID)? * 1_000.0).round() as i64;
-            let mut after = found.records.iter().map(|index| &world.stream.records[*index]);
-            after.find(|record| record.arrival_ms >= time).map_or(u64::from(u32::MAX), |record| record.sequence)
-        }
-        "AT_SEQUENCE_NUMBER" => {
-            let number = body["StartingSequenceNumber"].as_str().unwrap_or_default();
-            let digits = number.strip_prefix("4967").ok_or(INVALID)?;
-            let number: u64 = digits.parse().map_err(|_| INVALID)?;
-            if number < found.first_sequence || found.closed.is_some_and(|(_, end)| number > end) {
-                return Err(INVALID);
-            }
-            number
-        }
-        _ => return Err(INVALID),
+    let number = || -> Result<u64, Refusal> {
+        let digits = number.as_str().unwrap_or_default().strip_prefix("4967").ok_or(INVALID)?;
+        let number: u64 = digits.parse().map_err(|_| INVALID)?;
+        let beyond = number < found.first_sequence || found.closed.is_some_and(|(_, end)| number > end);
+        if beyond { Err(INVALID) } else { Ok(number) }
     };
-    // What is at the tip begins with what comes next.
-    let from = if from == u64::from(u32::MAX) { world.stream.next_sequence() } else { from };
-    Ok(json!({"ShardIterator": format!("it/{shard}/{from}/{now}")}))
+    match kind {
+        "TRIM_HORIZON" => Ok(0),
+        "AT_TIMESTAMP" => {
+            let time = (time.as_f64().ok_or(INVALID)? * 1_000.0).round() as i64;
+            let mut after = found.records.iter().map(|index| &world.stream.records[*index]);
+            // What is at the tip begins with what comes next.
+            let first = after.find(|record| record.arrival_ms >= time);
+            Ok(first.map_or_else(|| world.stream.next_sequence(), |record| record.sequence))
+        }
+        "AT_SEQUENCE_NUMBER" => number(),
+        // What nobody asks for but a mutant.
+        "AFTER_SEQUENCE_NUMBER" => number().map(|number| number + 1),
+        _ => Err(INVALID),
+    }
 }

@@ -8,6 +8,7 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::chunks::Chunks;
+use super::fan_out::CONSUMER;
 use super::hand::Hand;
 use super::loose::Loose;
 use super::ordered::Ordered;
@@ -16,7 +17,7 @@ use super::service::{self, STREAM};
 use super::store::ModelStore;
 use super::watch::Watched;
 use super::world::{BEGINNING_MS, Fate, Life, Process, Shared, World};
-use crate::config::types::{Condition, JsonOptions, Kinesis, Start};
+use crate::config::types::{Condition, Consumer, JsonOptions, Kinesis, Start};
 use crate::core::{self, Core};
 use crate::delivery::OnOutage;
 use crate::encode::{Format, JsonFormat};
@@ -293,9 +294,13 @@ fn start_again(world: &Shared, reason: String) -> Ended {
 }
 
 async fn parts(world: &Shared, process: &Arc<Process>) -> Result<Parts, String> {
-    let latest = world.lock().plan.latest;
+    let (latest, fan_out) = {
+        let world = world.lock();
+        (world.plan.latest, world.plan.fan_out)
+    };
     let start = if latest { Start::Latest } else { Start::TrimHorizon };
-    let config = Kinesis { stream: STREAM.into(), start, timestamp: None, consumer: None };
+    let consumer = fan_out.then(|| Consumer { enhanced_fan_out: CONSUMER.into() });
+    let config = Kinesis { stream: STREAM.into(), start, timestamp: None, consumer };
     let sdk = service::sdk(world, process);
     let source = kinesis::open("main", &config, &sdk).await.map_err(|error| error.to_string())?;
     let source = Watched { source: Box::new(source), world: world.clone(), process: Arc::clone(process) };

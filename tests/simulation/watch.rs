@@ -36,6 +36,7 @@ impl Source for Watched {
         if let Some(event) = &event {
             let what = match event {
                 ShardEvent::Opened { shard, start, .. } => format!("opened {} at {start:?}", shard.shard),
+                ShardEvent::Complete { .. } => "listed completely".into(),
                 ShardEvent::Gone(shard) => format!("gone {}", shard.shard),
                 ShardEvent::Revoked(shard) => format!("revoked {}", shard.shard),
             };

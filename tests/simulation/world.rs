@@ -11,6 +11,7 @@ use tokio::time::Instant;
 
 use super::bucket::Bucket;
 use super::checker::Checker;
+use super::fan_out::FanOut;
 use super::plan::Plan;
 use super::store::Remembered;
 use super::stream::Stream;
@@ -65,6 +66,7 @@ pub(super) struct World {
     pub dice: Dice,
     pub plan: Plan,
     pub stream: Stream,
+    pub fan_out: FanOut,
     pub store: Remembered,
     pub bucket: Bucket,
     pub checker: Checker,
@@ -85,13 +87,14 @@ pub(super) struct World {
 impl World {
     pub(super) fn new(seed: u64) -> World {
         let mut dice = Dice::new(seed);
-        let plan = Plan::draw(&mut dice);
+        let plan = Plan::draw(&mut dice, &mut Dice::new(!seed));
         let stream = Stream::new(plan.shards, BEGINNING_MS);
         World {
             dice,
             checker: Checker::default(),
             plan,
             stream,
+            fan_out: FanOut::default(),
             store: Remembered::default(),
             bucket: Bucket::default(),
             faulty: true,

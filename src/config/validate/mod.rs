@@ -56,6 +56,7 @@ pub(crate) fn validate(loaded: &Loaded, tree: &Node, report: &mut Report<'_>) {
 enum Feature {
     Aws,
     Kafka,
+    Parquet,
     Splunk,
 }
 
@@ -114,6 +115,7 @@ impl Check<'_, '_, '_> {
         let (name, built) = match feature {
             Feature::Aws => ("aws", cfg!(feature = "aws")),
             Feature::Kafka => ("kafka", cfg!(feature = "kafka")),
+            Feature::Parquet => ("parquet", cfg!(feature = "parquet")),
             Feature::Splunk => ("splunk", cfg!(feature = "splunk")),
         };
         if !built {

@@ -2,6 +2,7 @@
 
 use super::aws::Arn;
 use super::{Check, Feature};
+use crate::config::Level;
 use crate::config::problem::nearest;
 use crate::config::tree::Path;
 use crate::config::types::{Aws, S3Sink};
@@ -73,6 +74,31 @@ impl Check<'_, '_, '_> {
         }
     }
 
+    /// The format `parquet` of the sink at `sink`.
+    pub(super) fn parquet(&mut self, sink: &Path, config: Option<&S3Sink>) {
+        let format = sink.key("format");
+        self.built(&format, Feature::Parquet, "format `parquet`");
+        let Some(config) = config else {
+            let notes = ["a Parquet file is an object of many events: use it with `s3`, or `json` here"];
+            return self.error(&format, "`parquet` is a format for the sink `s3` only", &notes);
+        };
+        let compression = sink.key("s3").key("compression");
+        if self.tree.written(&compression).is_some() {
+            let notes = ["columns are compressed within the file (zstd): leave `compression` out"];
+            self.error(&compression, "a Parquet file is not compressed as a whole", &notes);
+        }
+        let prefix = sink.key("s3").key("prefix");
+        if let Some(name) = PLACEHOLDERS.into_iter().find(|name| is_column(name) && has(&config.prefix, name)) {
+            let message = format!("a Parquet lake is divided by date only, not by `{{{name}}}`");
+            let why = "each combination makes files of its own, too small to be read fast";
+            let instead = "it is a column, and rows are sorted by connection: readers skip what they do not look for";
+            self.error(&prefix, message, &[why, instead, "write it as `vpn/dt={yyyy}-{mm}-{dd}/`"]);
+        } else if !has(&config.prefix, "dd") {
+            let notes = ["end it with `dt={yyyy}-{mm}-{dd}/`, as the table in deploy/athena/ expects it"];
+            self.add(Level::Warning, &prefix, "queries cannot pick a day: they read the whole lake".into(), &notes);
+        }
+    }
+
     /// Objects of two parts would mix, and nobody could tell them apart.
     pub(super) fn prefixes_differ(&mut self) {
         let pipeline = &self.loaded.pipeline;
@@ -90,11 +116,20 @@ impl Check<'_, '_, '_> {
         });
         self.differ(
             places.collect(),
-            crate::config::Level::Error,
+            Level::Error,
             "objects go to the same place as those of",
             &["give each a prefix of its own"],
         );
     }
+}
+
+/// Whether a placeholder is no date: a Parquet file has a column for it.
+fn is_column(placeholder: &str) -> bool {
+    !["yyyy", "mm", "dd", "hh"].contains(&placeholder)
+}
+
+fn has(prefix: &str, placeholder: &str) -> bool {
+    prefix.contains(&format!("{{{placeholder}}}"))
 }
 
 enum WrongPrefix<'a> {

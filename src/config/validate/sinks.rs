@@ -75,7 +75,9 @@ impl Check<'_, '_, '_> {
                     ("ecs", &options.ecs),
                     ("splunk", &options.splunk),
                 ];
-                self.exactly_one(&format, "the format", &named.map(|(name, options)| (name, options.is_some())));
+                let all = named.iter().map(|(name, options)| (*name, options.is_some()));
+                let all: Vec<_> = all.chain([("parquet", options.parquet.is_some())]).collect();
+                self.exactly_one(&format, "the format", &all);
                 for (name, options) in named {
                     if let Some(options) = options {
                         self.constants(&format.key(name).key("constants"), name, options);
@@ -83,6 +85,9 @@ impl Check<'_, '_, '_> {
                 }
             }
             _ => {}
+        }
+        if sink.format.as_ref().is_some_and(Format::is_parquet) {
+            self.parquet(path, sink.s3.as_ref());
         }
     }
 

@@ -11,10 +11,11 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use tokio::sync::Mutex;
 
-use super::{Patience, Rejects, seed_of};
+use super::{Patience, Rejects, seed_of, sink_of};
 use crate::config::types::FileSink;
 use crate::encode::DeadLetter;
 use crate::sink::file::LineFile;
+use crate::telemetry::health::Health;
 
 /// See the module.
 #[derive(Debug)]
@@ -30,6 +31,13 @@ impl FileRejects {
     pub fn new(config: FileSink) -> FileRejects {
         let patience = Patience::new(config.path.display().to_string());
         FileRejects { config, file: Arc::default(), patience }
+    }
+
+    /// Shows on `/readyz` what cannot be kept.
+    #[must_use]
+    pub fn shown_by(mut self, health: Health) -> FileRejects {
+        self.patience.health = Some(health);
+        self
     }
 
     async fn write(&self, lines: Bytes) -> Result<(), String> {
@@ -60,7 +68,7 @@ impl Rejects for FileRejects {
         let mut lines = Vec::new();
         letters.iter().for_each(|letter| letter.encode(&mut lines));
         let lines = Bytes::from(lines);
-        self.patience.persist(seed_of(letters), || self.write(lines.clone())).await;
+        self.patience.persist(sink_of(letters), seed_of(letters), || self.write(lines.clone())).await;
         self.patience.kept(letters);
     }
 }
@@ -159,14 +167,33 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("x.rejected.ndjson");
         std::fs::create_dir(&path).unwrap();
-        let rejects = rejects(&path);
+        let health = Health::new();
+        health.set(crate::telemetry::health::STARTING, None);
+        let rejects = rejects(&path).shown_by(health.clone());
         let letters = [letter(1)];
-        let mut keeping = std::pin::pin!(rejects.keep(&letters));
         let patience = std::time::Duration::from_secs(100);
+        let mut keeping = std::pin::pin!(rejects.keep(&letters));
         assert!(tokio::time::timeout(patience, &mut keeping).await.is_err(), "a folder is in the way");
+        let (ready, why) = health.readiness();
+        assert!(!ready && why.contains("refused events: sink siem waits"), "{why}");
+        assert!(why.contains("x.rejected.ndjson: ") && why.contains("s a directory"), "{why}");
         std::fs::remove_dir(&path).unwrap();
         tokio::time::timeout(patience, &mut keeping).await.expect("it goes on by itself");
         assert_eq!(kept(&path), [1]);
+        assert!(health.readiness().0, "{}", health.readiness().1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_sink_that_gives_up_is_not_shown_any_more() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x.rejected.ndjson");
+        std::fs::create_dir(&path).unwrap();
+        let health = Health::new();
+        health.set(crate::telemetry::health::STARTING, None);
+        let rejects = rejects(&path).shown_by(health.clone());
+        let patience = std::time::Duration::from_secs(100);
+        assert!(tokio::time::timeout(patience, rejects.keep(&[letter(1)])).await.is_err());
+        assert!(health.readiness().0, "its lane was rewound: {}", health.readiness().1);
     }
 
     #[tokio::test]

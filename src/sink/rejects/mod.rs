@@ -3,8 +3,8 @@
 //! A reject is no lane. It is written at once, at least once, under a name or in a line that says which item it is,
 //! and only when it is durable does the sink settle the item ([`crate::delivery::Receipt::reject`]).
 //!
-//! Writing is tried for ever, with pauses: the sink waits meanwhile, the others go on. The log names places, sinks
-//! and reasons, never a letter's detail or bytes.
+//! Writing is tried for ever, with pauses: the sink waits meanwhile, the others go on. The log and `/readyz` name
+//! places, sinks and reasons, never a letter's detail or bytes.
 
 mod file;
 mod memory;
@@ -24,6 +24,7 @@ pub use self::memory::MemoryRejects;
 pub use self::s3::S3Rejects;
 use crate::backoff::Backoff;
 use crate::encode::DeadLetter;
+use crate::telemetry::health::{Health, REFUSED};
 use crate::telemetry::rate_limit::RateLimit;
 
 /// Keeps dead letters of sinks.
@@ -46,22 +47,44 @@ struct Patience {
     /// Where the letters go, for a person.
     place: String,
     log: Mutex<RateLimit>,
+    /// Where it shows that something waits; `None`: in the log alone.
+    health: Option<Health>,
+}
+
+/// Takes back what was shown, also where the writing is given up.
+#[derive(Debug)]
+struct Shown<'a>(&'a Health);
+
+impl Drop for Shown<'_> {
+    fn drop(&mut self) {
+        self.0.set(REFUSED, None);
+    }
 }
 
 impl Patience {
     fn new(place: String) -> Patience {
-        Patience { place, log: Mutex::new(RateLimit::new(LOG_INTERVAL)) }
+        Patience { place, log: Mutex::new(RateLimit::new(LOG_INTERVAL)), health: None }
     }
 
-    /// Calls `write` until it succeeds. `seed` is for the jitter.
-    async fn persist<W: Future<Output = Result<(), String>>>(&self, seed: u64, mut write: impl FnMut() -> W) {
-        let mut backoff = Backoff::new(seed);
+    /// Calls `write` until it succeeds, for letters of the sink `sink`. `seed` is for the jitter.
+    async fn persist<W>(&self, sink: &str, seed: u64, mut write: impl FnMut() -> W)
+    where
+        W: Future<Output = Result<(), String>>,
+    {
+        let (mut backoff, mut shown) = (Backoff::new(seed), None);
         while let Err(reason) = write().await {
+            if let Some(health) = &self.health {
+                let place = &self.place;
+                health
+                    .set(REFUSED, Some(&format!("sink {sink} waits, since they cannot be kept in {place}: {reason}")));
+                shown = Some(Shown(health));
+            }
             if let Some(suppressed) = self.is_due("unwritable") {
                 tracing::error!(place = %self.place, reason, suppressed, "what a sink's destination refused cannot be kept; the sink waits and tries again, nothing is lost");
             }
             sleep(backoff.next()).await;
         }
+        drop(shown);
     }
 
     /// Says what has been kept.
@@ -81,6 +104,11 @@ impl Patience {
         let mut log = self.log.lock().unwrap_or_else(PoisonError::into_inner);
         log.note(what, Instant::now().into_std()).map(|line| line.suppressed)
     }
+}
+
+/// The sink whose letters these are: of several, the first.
+fn sink_of(letters: &[DeadLetter]) -> &str {
+    letters.first().and_then(|letter| letter.sink.as_deref()).unwrap_or_default()
 }
 
 /// A seed that is another one for other letters.

@@ -16,10 +16,11 @@ use aws_sdk_s3::types::ServerSideEncryption;
 use bytes::Bytes;
 use xxhash_rust::xxh3::xxh3_128;
 
-use super::{Patience, Rejects, seed_of};
+use super::{Patience, Rejects, seed_of, sink_of};
 use crate::aws::{Place, explain, sdk_config};
 use crate::config::types::{Aws, S3Sink};
 use crate::encode::DeadLetter;
+use crate::telemetry::health::Health;
 
 /// An object is closed when it has this much; a single letter may be larger. The limit of one PutObject is 5 GiB.
 const OBJECT_BYTES: usize = 8 * 1024 * 1024;
@@ -64,6 +65,13 @@ impl S3Rejects {
         }
     }
 
+    /// Shows on `/readyz` what cannot be kept.
+    #[must_use]
+    pub fn shown_by(mut self, health: Health) -> S3Rejects {
+        self.patience.health = Some(health);
+        self
+    }
+
     async fn put(&self, key: &str, body: Bytes) -> Result<(), String> {
         let put = self.client.put_object().bucket(&self.bucket).key(key).content_type("application/x-ndjson");
         let put = match &self.kms_key {
@@ -100,7 +108,7 @@ impl Rejects for S3Rejects {
     async fn keep(&self, letters: &[DeadLetter]) {
         for (name, body) in objects(letters) {
             let key = format!("{}{name}", self.folder);
-            self.patience.persist(seed_of(letters), || self.put(&key, body.clone())).await;
+            self.patience.persist(sink_of(letters), seed_of(letters), || self.put(&key, body.clone())).await;
         }
         self.patience.kept(letters);
     }

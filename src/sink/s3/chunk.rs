@@ -9,6 +9,7 @@ use std::io;
 use std::ops::Range;
 use std::time::Duration;
 
+use super::Objects;
 use super::encoder::Encoder;
 use super::names::{self, Template};
 use crate::config::types::Compression;
@@ -23,6 +24,8 @@ const CHUNK_RECORDS: u64 = 100_000;
 #[derive(Clone, Debug)]
 pub(super) struct Shape {
     pub(super) template: Template,
+    pub(super) objects: Objects,
+    /// Of lines.
     pub(super) compression: Compression,
     /// Bytes of records, as Kinesis counts them.
     pub(super) bytes: u64,
@@ -30,6 +33,18 @@ pub(super) struct Shape {
     pub(super) window: Duration,
     /// Objects at a time.
     pub(super) partitions: usize,
+}
+
+impl Shape {
+    /// How an object's name ends.
+    pub(super) fn ending(&self) -> &'static str {
+        match (self.objects, self.compression) {
+            (Objects::Parquet, _) => "parquet",
+            (Objects::Lines, Compression::None) => "ndjson",
+            (Objects::Lines, Compression::Gzip) => "ndjson.gz",
+            (Objects::Lines, Compression::Zstd) => "ndjson.zst",
+        }
+    }
 }
 
 /// A whole record with the lane's own items in it, in one or more pieces.
@@ -169,7 +184,7 @@ impl<U: Default> Chunk<U> {
         if let Some(known) = self.by_name.get(name) {
             return *known;
         }
-        let encoder = Some(Encoder::new(shape.compression));
+        let encoder = Some(Encoder::new(shape.objects, shape.compression));
         self.objects.push(Object { partition: name.to_owned(), encoder, upload: U::default() });
         self.by_name.insert(name.to_owned(), self.objects.len() - 1);
         self.objects.len() - 1
@@ -214,6 +229,7 @@ mod tests {
     fn shape() -> Shape {
         Shape {
             template: Template::parse("{dd}/").unwrap(),
+            objects: Objects::Lines,
             compression: Compression::None,
             bytes: 1000,
             window: Duration::from_secs(60),

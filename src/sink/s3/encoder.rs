@@ -1,6 +1,6 @@
-//! Compresses one object as it grows.
+//! One object's bytes as it grows: compressed lines, or a Parquet file.
 //!
-//! One gzip member, or one zstd frame, an object: readers that stop after the first find everything. Bytes go in by
+//! Of lines, one gzip member, or one zstd frame, an object: readers that stop after the first find everything. Bytes go in by
 //! slabs of [`SLAB_BYTES`], so what comes out depends on the bytes alone and never on how they were handed over; an
 //! object that stays below a slab costs no compressor until it is finished.
 
@@ -8,7 +8,10 @@ use std::io::{self, Write};
 
 use flate2::write::GzEncoder;
 
+use super::Objects;
 use crate::config::types::Compression;
+#[cfg(feature = "parquet")]
+use crate::encode::parquet::ParquetFile;
 
 /// What is compressed at a time.
 const SLAB_BYTES: usize = 64 * 1024;
@@ -33,20 +36,85 @@ enum Stream {
 }
 
 /// See the module.
-pub(super) struct Encoder {
+pub(super) enum Encoder {
+    Lines(Lines),
+    #[cfg(feature = "parquet")]
+    Parquet(Box<ParquetFile>),
+}
+
+impl Encoder {
+    pub(super) fn new(objects: Objects, compression: Compression) -> Encoder {
+        match objects {
+            Objects::Lines => Encoder::Lines(Lines::new(compression)),
+            #[cfg(feature = "parquet")]
+            Objects::Parquet => Encoder::Parquet(Box::new(ParquetFile::new())),
+            // The check of the pipeline file refuses it in such a build.
+            #[cfg(not(feature = "parquet"))]
+            Objects::Parquet => Encoder::Lines(Lines::new(compression)),
+        }
+    }
+
+    /// Appends one item.
+    pub(super) fn write(&mut self, item: &[u8]) -> io::Result<()> {
+        match self {
+            Encoder::Lines(lines) => lines.write(item),
+            #[cfg(feature = "parquet")]
+            Encoder::Parquet(file) => file.write(item),
+        }
+    }
+
+    /// Bytes of the object that wait to be taken.
+    pub(super) fn ready(&self) -> usize {
+        match self {
+            Encoder::Lines(lines) => lines.ready(),
+            #[cfg(feature = "parquet")]
+            Encoder::Parquet(file) => file.ready(),
+        }
+    }
+
+    /// Takes what is ready so far.
+    pub(super) fn take(&mut self) -> Vec<u8> {
+        match self {
+            Encoder::Lines(lines) => lines.take(),
+            #[cfg(feature = "parquet")]
+            Encoder::Parquet(file) => file.take(),
+        }
+    }
+
+    /// Ends the object: the rest of its bytes.
+    pub(super) fn finish(self) -> io::Result<Vec<u8>> {
+        match self {
+            Encoder::Lines(lines) => lines.finish(),
+            #[cfg(feature = "parquet")]
+            Encoder::Parquet(file) => file.finish(),
+        }
+    }
+
+    /// Memory that it holds.
+    pub(super) fn held(&self) -> usize {
+        match self {
+            Encoder::Lines(lines) => lines.held(),
+            #[cfg(feature = "parquet")]
+            Encoder::Parquet(file) => file.held(),
+        }
+    }
+}
+
+/// Lines, compressed.
+pub(super) struct Lines {
     compression: Compression,
     /// Not compressed yet: less than a slab, but for the last item.
     plain: Vec<u8>,
     stream: Option<Stream>,
 }
 
-impl Encoder {
-    pub(super) fn new(compression: Compression) -> Encoder {
-        Encoder { compression, plain: Vec::new(), stream: None }
+impl Lines {
+    fn new(compression: Compression) -> Lines {
+        Lines { compression, plain: Vec::new(), stream: None }
     }
 
     /// Appends bytes.
-    pub(super) fn write(&mut self, mut bytes: &[u8]) -> io::Result<()> {
+    fn write(&mut self, mut bytes: &[u8]) -> io::Result<()> {
         while self.plain.len() + bytes.len() >= SLAB_BYTES {
             let (now, later) = bytes.split_at(SLAB_BYTES - self.plain.len());
             self.plain.extend_from_slice(now);
@@ -68,7 +136,7 @@ impl Encoder {
     }
 
     /// Compressed bytes that wait to be taken.
-    pub(super) fn ready(&self) -> usize {
+    fn ready(&self) -> usize {
         match &self.stream {
             None => 0,
             Some(Stream::Plain(bytes)) => bytes.len(),
@@ -79,12 +147,12 @@ impl Encoder {
     }
 
     /// Takes what is compressed so far.
-    pub(super) fn take(&mut self) -> Vec<u8> {
+    fn take(&mut self) -> Vec<u8> {
         self.stream.as_mut().map(|stream| std::mem::take(stream.output())).unwrap_or_default()
     }
 
     /// Ends the object: the rest of its bytes.
-    pub(super) fn finish(mut self) -> io::Result<Vec<u8>> {
+    fn finish(mut self) -> io::Result<Vec<u8>> {
         self.compress()?;
         match self.stream {
             None => Ok(Vec::new()),
@@ -96,7 +164,7 @@ impl Encoder {
     }
 
     /// Memory that it holds, the compressor included.
-    pub(super) fn held(&self) -> usize {
+    fn held(&self) -> usize {
         let stream = match &self.stream {
             None => 0,
             Some(Stream::Plain(bytes)) => bytes.capacity(),
@@ -151,7 +219,7 @@ mod tests {
     use super::*;
 
     fn encode(compression: Compression, input: &[u8], step: usize, taking: bool) -> Vec<u8> {
-        let mut encoder = Encoder::new(compression);
+        let mut encoder = Lines::new(compression);
         let mut out = Vec::new();
         for bytes in input.chunks(step) {
             encoder.write(bytes).unwrap();

@@ -1,4 +1,5 @@
-//! The sink `s3`: NDJSON objects in an S3 bucket, each event exactly once (DESIGN 3, "S3: seal, then publish").
+//! The sink `s3`: NDJSON or Parquet objects in an S3 bucket, each event exactly once (DESIGN 3, "S3: seal, then
+//! publish").
 //!
 //! A lane's records are gathered into **chunks** (`chunk`), each of which becomes one object a partition (`names`).
 //! Objects grow as multipart uploads, of which nothing is visible. When a chunk is cut, its names and uploads are
@@ -12,7 +13,8 @@
 //! - Names come from record data and positions: no clock, no random number, no inventory.
 //! - A marker object ties the prefix to the checkpoint store (`marker`).
 //!
-//! Not here: what is done with a lane's position (`delivery`), Parquet, and any look at what objects hold.
+//! Not here: what is done with a lane's position (`delivery`), what a Parquet file holds (`encode::parquet`), and any
+//! look at what objects hold.
 
 mod bucket;
 mod chunk;
@@ -36,7 +38,7 @@ use self::chunk::Shape;
 use self::marker::{Markers, Owner};
 use self::names::Template;
 use super::{ConnectError, Context};
-use crate::config::types::{Aws, Compression, S3Sink};
+use crate::config::types::{Aws, Compression, Format, S3Sink};
 use crate::sink::Sink;
 
 /// Dead letters are few, and somebody may wait for them: their window is no longer than this.
@@ -45,19 +47,50 @@ const LETTERS_WINDOW: Duration = Duration::from_secs(60);
 /// What the lane of dead letters is called.
 const LETTERS: &str = "dead-letters";
 
+/// What objects are made of.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Objects {
+    /// Items as they are, compressed as the sink says.
+    Lines,
+    /// Parquet files, of items in the format `json`.
+    Parquet,
+}
+
+impl Objects {
+    /// What a sink's `format` asks for.
+    pub fn of(format: Option<&Format>) -> Objects {
+        if format.is_some_and(Format::is_parquet) { Objects::Parquet } else { Objects::Lines }
+    }
+}
+
 /// Whether a `prefix` can be rendered; what is wrong with it otherwise.
 pub fn check_prefix(prefix: &str) -> Result<(), String> {
     Template::parse(prefix).map(drop)
 }
 
 /// Opens the sink: fails with what is wrong and what to do if its destination cannot be reached.
-pub async fn connect(context: Context, config: &S3Sink, aws: Option<&Aws>) -> Result<Box<dyn Sink>, ConnectError> {
-    open(context, config, &crate::aws::sdk_config(aws, None).await?).await
+pub async fn connect(
+    context: Context,
+    config: &S3Sink,
+    objects: Objects,
+    aws: Option<&Aws>,
+) -> Result<Box<dyn Sink>, ConnectError> {
+    open(context, config, objects, &crate::aws::sdk_config(aws, None).await?).await
 }
 
 /// Opens the sink with settings of the SDK that are loaded already.
-pub async fn open(context: Context, config: &S3Sink, aws: &SdkConfig) -> Result<Box<dyn Sink>, ConnectError> {
-    let mut shape = shape(config)?;
+pub async fn open(
+    context: Context,
+    config: &S3Sink,
+    objects: Objects,
+    aws: &SdkConfig,
+) -> Result<Box<dyn Sink>, ConnectError> {
+    if objects == Objects::Parquet && !cfg!(feature = "parquet") {
+        return Err("this build has no format `parquet`: build with `cargo build --features parquet`"
+            .to_owned()
+            .into());
+    }
+    let mut shape = Shape { objects, ..shape(config)? };
     if *context.name == *LETTERS {
         shape.window = shape.window.min(LETTERS_WINDOW);
     }
@@ -100,6 +133,7 @@ fn shape(config: &S3Sink) -> Result<Shape, String> {
     }
     Ok(Shape {
         template: Template::parse(&config.prefix)?,
+        objects: Objects::Lines,
         compression: config.compression,
         bytes: config.chunk.0,
         window: config.window.0,

@@ -6,7 +6,6 @@
 
 use std::fmt::Write as _;
 
-use crate::config::types::Compression;
 use crate::delivery::{Item, LaneKey, RecordInfo};
 use crate::event::{EventId, Millis};
 use crate::source::Position;
@@ -171,12 +170,7 @@ pub(super) fn lane_hash(key: &LaneKey) -> String {
 }
 
 /// An object's file name.
-pub(super) fn file_name(lane: &str, start: Position, compression: Compression) -> String {
-    let ending = match compression {
-        Compression::None => "ndjson",
-        Compression::Gzip => "ndjson.gz",
-        Compression::Zstd => "ndjson.zst",
-    };
+pub(super) fn file_name(lane: &str, start: Position, ending: &str) -> String {
     format!("{lane}-{start}.{ending}")
 }
 
@@ -188,7 +182,7 @@ pub(super) fn lane_of(key: &str) -> Option<&str> {
     let ours = hash.len() == HASH_DIGITS
         && hash.bytes().all(|byte| byte.is_ascii_hexdigit())
         && Position::parse(digits).is_some()
-        && ending.starts_with("ndjson");
+        && (ending.starts_with("ndjson") || ending == "parquet");
     ours.then_some(hash)
 }
 
@@ -273,8 +267,10 @@ mod tests {
         let hash = lane_hash(&lane("shardId-000000000001"));
         // A change of this is a change of what objects are called: replays would not find the old ones.
         assert_eq!(hash, "ccd99279031feb223376");
-        let name = file_name(&hash, Position::from(4967), Compression::Gzip);
+        let name = file_name(&hash, Position::from(4967), "ndjson.gz");
         assert_eq!(name, format!("{hash}-4967.ndjson.gz"));
+        assert_eq!(lane_of(&format!("vpn/dt=2025-11-08/{name}")), Some(hash.as_str()));
+        let name = file_name(&hash, Position::from(4967), "parquet");
         assert_eq!(lane_of(&format!("vpn/dt=2025-11-08/{name}")), Some(hash.as_str()));
         assert_ne!(hash, lane_hash(&lane("shardId-000000000002")));
         for foreign in ["a.json", "x-1.ndjson", "vpn/_tunnelog/p.lake.json", &format!("{hash}-x.ndjson")] {

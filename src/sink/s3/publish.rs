@@ -111,7 +111,7 @@ impl S3 {
         let mut jobs = Vec::new();
         if let Some(open) = &mut lane.open {
             let start = open.rebuild.as_ref().map_or(open.chunk.start, |rebuild| rebuild.seal.start);
-            let file = names::file_name(&lane.hash, start, self.shape.compression);
+            let file = names::file_name(&lane.hash, start, self.shape.ending());
             for (index, object) in open.chunk.objects.iter_mut().enumerate() {
                 if let Some(encoder) = object.encoder.as_mut().filter(|encoder| encoder.ready() >= PART_BYTES)
                     && !object.upload.is_sending
@@ -124,7 +124,7 @@ impl S3 {
             }
         }
         if let Some(cut) = lane.cut.as_mut().filter(|cut| cut.phase == Phase::Uploading) {
-            let file = names::file_name(&lane.hash, cut.chunk.start, self.shape.compression);
+            let file = names::file_name(&lane.hash, cut.chunk.start, self.shape.ending());
             for (index, object) in cut.chunk.objects.iter_mut().enumerate() {
                 jobs.extend(
                     next_part(object, &file).map(|part| (For { lane: id, chunk: cut.number, object: index }, part)),
@@ -408,7 +408,7 @@ fn finish(open: Gathering, lane: &str, shape: &super::chunk::Shape) -> std::io::
         // What is asked for is the same chunk, whatever is left of it.
         (chunk.start, chunk.end) = (rebuild.seal.start, rebuild.seal.end);
     }
-    let file = names::file_name(lane, chunk.start, shape.compression);
+    let file = names::file_name(lane, chunk.start, shape.ending());
     let mut keys = Vec::with_capacity(chunk.objects.len());
     for object in &mut chunk.objects {
         keys.push(format!("{}{file}", object.partition));

@@ -225,6 +225,9 @@ impl Api {
             Begin::AtTime(time) => {
                 position.r#type(ShardIteratorType::AtTimestamp).timestamp(DateTime::from_millis(time))
             }
+            Begin::At(at) if mutant!(AfterContinuation) => {
+                position.r#type(ShardIteratorType::AfterSequenceNumber).sequence_number(at.to_string())
+            }
             Begin::At(at) => position.r#type(ShardIteratorType::AtSequenceNumber).sequence_number(at.to_string()),
         };
         // It has a type: the builder cannot refuse it.

@@ -103,7 +103,8 @@ impl Cursor {
             {
                 taken.expired = Some((expected, record.arrival));
             }
-            if self.last.is_none_or(|last| record.position > last) && self.is_wanted(&record) {
+            let is_new = self.last.is_none_or(|last| record.position > last) || mutant!(TakeTwice);
+            if is_new && self.is_wanted(&record) {
                 self.last = Some(record.position);
                 taken.records.push(record);
             }

@@ -15,6 +15,8 @@ pub(super) enum Change {
     New { created: Arc<str>, shard: Arc<str>, parents: Vec<Arc<str>>, first: bool },
     /// A shard that is no more.
     Gone { created: Arc<str>, shard: Arc<str> },
+    /// All that is left of the stream has been told.
+    Complete,
 }
 
 /// One known shard.
@@ -36,6 +38,8 @@ pub(super) struct Shards {
     shards: BTreeMap<Arc<str>, Known>,
     /// A first listing is behind us.
     begun: bool,
+    /// Listings of this stream, up to [`MISSED`].
+    listings: u32,
 }
 
 impl Shards {
@@ -45,6 +49,7 @@ impl Shards {
         if let Some(before) = self.created.replace(Arc::clone(created))
             && before != *created
         {
+            self.listings = 0;
             let gone = std::mem::take(&mut self.shards).into_keys();
             changes.extend(gone.map(|shard| Change::Gone { created: Arc::clone(&before), shard }));
         }
@@ -65,6 +70,11 @@ impl Shards {
             changes.push(Change::New { created: Arc::clone(created), shard: id, parents, first: !self.begun });
         }
         self.begun = true;
+        // One listing alone may have overlooked a shard.
+        if self.listings < MISSED {
+            self.listings += 1;
+            changes.extend((self.listings == MISSED).then_some(Change::Complete));
+        }
         changes
     }
 
@@ -117,6 +127,7 @@ mod tests {
                 format!("{created} new {shard} of {parents:?}{}", if first { " first" } else { "" })
             }
             Change::Gone { created, shard } => format!("{created} gone {shard}"),
+            Change::Complete => "complete".into(),
         };
         changes.into_iter().map(tell).collect()
     }
@@ -146,7 +157,7 @@ mod tests {
         assert_eq!(told(first), ["1 new p of [] first"]);
         assert!(shards.lacks_child(&"p".into()));
         let later = shards.listed(&created, vec![shard("c", &["p"]), shard("p", &[])]);
-        assert_eq!(told(later), ["1 new c of [\"p\"]"]);
+        assert_eq!(told(later), ["1 new c of [\"p\"]", "complete"], "after two listings nothing can be overlooked");
         assert!(!shards.lacks_child(&"p".into()));
         assert!(!shards.lacks_child(&"unknown".into()), "nobody waits for the children of what is not listed");
     }
@@ -156,7 +167,7 @@ mod tests {
         let (mut shards, created) = (Shards::default(), Arc::from("1"));
         let both = || vec![shard("a", &[]), shard("b", &["a"])];
         shards.listed(&created, both());
-        assert!(told(shards.listed(&created, vec![shard("b", &["a"])])).is_empty());
+        assert_eq!(told(shards.listed(&created, vec![shard("b", &["a"])])), ["complete"]);
         assert!(told(shards.listed(&created, both())).is_empty(), "it was only overlooked");
         assert!(told(shards.listed(&created, vec![shard("b", &["a"])])).is_empty());
         assert_eq!(told(shards.listed(&created, vec![shard("b", &["a"])])), ["1 gone a"]);
@@ -169,5 +180,6 @@ mod tests {
         shards.listed(&"1".into(), vec![shard("a", &[])]);
         let changes = shards.listed(&"2".into(), vec![shard("a", &[])]);
         assert_eq!(told(changes), ["1 gone a", "2 new a of []"]);
+        assert_eq!(told(shards.listed(&"2".into(), vec![shard("a", &[])])), ["complete"]);
     }
 }

@@ -126,6 +126,10 @@ impl KinesisSource {
         *lock(&self.stream.closed) = closed.collect();
         for change in self.shards.listed(&summary.created, listing) {
             let event = match change {
+                Change::Complete => ShardEvent::Complete {
+                    source: Arc::clone(&self.stream.source),
+                    stream: Arc::clone(&self.stream.arn),
+                },
                 Change::Gone { created, shard } => ShardEvent::Gone(self.stream.shard_id(&created, &shard)),
                 Change::New { created, shard, parents, first } => ShardEvent::Opened {
                     shard: self.stream.shard_id(&created, &shard),

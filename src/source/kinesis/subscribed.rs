@@ -103,7 +103,7 @@ impl ShardReader {
         // AWS names the children in the last event, which has no continuation; others do from the moment of the split,
         // with records yet to come.
         let children = event.child_shards.is_some_and(|children| !children.is_empty());
-        let ends = children && (continuation.is_none() || taken.answered == 0);
+        let ends = children && (continuation.is_none() || taken.answered == 0 || mutant!(ChildrenAreTheEnd));
         let quiet = taken.answered == 0 && event.millis_behind_latest <= 0;
         if taken.answered > 0 || taken.expired.is_some() {
             self.hand_out(taken);
@@ -124,6 +124,7 @@ impl ShardReader {
         self.step = Step::Iterator;
         match over {
             // The next step is another subscription if it may be; `refused` is about calls, not about streams.
+            Over::Old if mutant!(LineIsShard) => self.shard_has_ended(),
             Over::Old => {}
             Over::Silent => {
                 tracing::warn!(shard = %self.shard, "a subscription brought nothing for 35 s: it is made anew")
