@@ -149,6 +149,9 @@ impl Estimator<'_> {
         } else if sink.kafka.is_some() {
             self.estimate.missing.push(format!("{name}: Kafka; MSK bills brokers by the hour"));
             return;
+        } else if sink.splunk_hec.is_some() {
+            self.estimate.missing.push(format!("{name}: Splunk, whose licence counts what it indexes"));
+            return;
         } else {
             return;
         }
