@@ -77,7 +77,8 @@ impl Patience {
                 let place = &self.place;
                 health
                     .set(REFUSED, Some(&format!("sink {sink} waits, since they cannot be kept in {place}: {reason}")));
-                shown = Some(Shown(health));
+                // Once: to drop it takes the word back.
+                shown.get_or_insert_with(|| Shown(health));
             }
             if let Some(suppressed) = self.is_due("unwritable") {
                 tracing::error!(place = %self.place, reason, suppressed, "what a sink's destination refused cannot be kept; the sink waits and tries again, nothing is lost");
