@@ -100,7 +100,7 @@ mod tests {
         check("  \"password\" : \"hunter2\" # mine", "  \"password\" : ****************");
         check("sasl: { mechanism: plain, password: hun,ter2 }", "sasl: { mechanism: plain, password: **********");
         check("pasword: x", "pasword: *");
-        check("splunk_hec: { token: 12-34 }", "splunk_hec: { token: ********");
+        check("splunk_hec: { token: 12-34 }", "splunk_hec: { token: *******");
         check("sasl.oauthbearer.client.secret: geheim", "sasl.oauthbearer.client.secret: ******");
         check("key_password: ${X:-hunter2}", "key_password: *************");
         check("password: é", "password: *");
