@@ -26,7 +26,7 @@ use tunnelog::config::types::{JsonOptions, RawOption, Simulate};
 
 /// A simulated day, into a file and into a lake, in several objects.
 const PIPELINE: &str = "
-sources: { fleet: { simulate: { connections: 8, hours: 12 } } }
+sources: { fleet: { simulate: { connections: 12, hours: 24 } } }
 enrich: { simulated: fleet, tags: [site, env] }
 sinks:
   events:

@@ -93,7 +93,10 @@ impl ParquetFile {
             self.end_row_group()?;
         }
         if !self.slab.is_empty() && self.slab.len() + line.len() > SLAB_BYTES {
-            self.waiting.push(zstd::bulk::compress(&self.slab, WAITING_LEVEL)?);
+            let mut waiting = zstd::bulk::compress(&self.slab, WAITING_LEVEL)?;
+            // It comes with room for what cannot be compressed, eight times of what it holds.
+            waiting.shrink_to_fit();
+            self.waiting.push(waiting);
             self.slab.clear();
         }
         self.slab.extend_from_slice(line);
