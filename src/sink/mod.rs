@@ -44,7 +44,13 @@ pub struct Context {
     pub store: Arc<str>,
     /// Where items go that the destination refuses for good.
     pub rejects: SharedRejects,
+    /// What the sink may hold beside the batches that it has admitted, in bytes: a client's queue, open objects. Its
+    /// part of `limits.memory`.
+    pub own_bytes: u64,
 }
+
+/// What a sink may hold beside its batches where nobody plans: as much as is worth having.
+pub const OWN_BYTES: u64 = 96 * 1024 * 1024;
 
 /// Why a sink is not connected to its destination; the text says what is wrong and what to do.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]

@@ -19,6 +19,7 @@ use serde::{Deserialize, Serialize, Serializer};
 
 use crate::encode::DeadLetter;
 use crate::event::Millis;
+use crate::memory::Fetch;
 
 /// A record's place in its shard: a number of up to 76 decimal digits, ordered numerically.
 ///
@@ -215,6 +216,10 @@ pub trait Reopen: Send + Sync {
     fn retention(&self) -> Option<Duration> {
         None
     }
+
+    /// Where readers take the memory for what they fetch. Told once, before any is opened. A source that reads little
+    /// at a time takes none.
+    fn draw_on(&self, _: &Arc<Fetch>) {}
 }
 
 /// Reads one shard from one position on.

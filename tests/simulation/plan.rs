@@ -66,6 +66,8 @@ pub(super) struct Plan {
     pub outage: u64,
     pub open_records: usize,
     pub piece_bytes: usize,
+    /// What each sink's batches may hold.
+    pub room_bytes: u64,
     pub answer_records: usize,
     /// Bytes of an answer after which a shard refuses for 5 s.
     pub answer_bytes: usize,
@@ -96,7 +98,7 @@ impl Plan {
         let fan_out = own.per_mille(400);
         // What fails, and where a shard ends, is where the two ways of reading differ.
         let least = if fan_out { 1_000 } else { 0 };
-        Plan {
+        let mut plan = Plan {
             shards: 1 + dice.index(2),
             sinks,
             latest: dice.per_mille(150),
@@ -110,6 +112,7 @@ impl Plan {
             outage: level(dice),
             open_records: 4 + dice.index(24),
             piece_bytes: [600, 1_500, 5_000, 60_000][dice.index(4)],
+            room_bytes: 32 << 20,
             answer_records: 1 + dice.index(12),
             answer_bytes: if dice.per_mille(300) { 1_500 } else { 1 << 20 },
             page: 1 + dice.index(4),
@@ -120,7 +123,10 @@ impl Plan {
             edits: dice.per_mille(500),
             blocks,
             outage_after: dice.millis(1_500, 30_000),
-        }
+        };
+        // Room for one piece at a time, for some, for many. Without a throw of its own: seeds keep their stories.
+        plan.room_bytes = [1, 4_000, 40_000, 32 << 20][(plan.open_records + plan.answer_records) % 4];
+        plan
     }
 
     /// The pipeline file of one process.

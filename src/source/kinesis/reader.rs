@@ -31,6 +31,7 @@ use super::pace::{CALL_GAP, Turn};
 use super::{ShardPace, Stream, lock, lost};
 use crate::aws::AwsError;
 use crate::backoff::Backoff;
+use crate::memory::Call as Lent;
 use crate::source::{Feed, Reader, ShardId, SourceError, StartAt};
 
 /// `next` answers at least this often while it waits for its turn or for an event.
@@ -55,7 +56,7 @@ pub(super) enum Step {
 
 pub(super) enum Answer {
     Iterator(Result<String, AwsError>),
-    Records(Box<Result<GetRecordsOutput, AwsError>>),
+    Records(Box<Result<GetRecordsOutput, AwsError>>, Option<Arc<Lent>>),
     Subscribed(Result<(Events, Arc<Client>), AwsError>),
     Event(Result<SubscribeToShardEvent, Over>),
     Examined(Fault, Result<Standing, String>),
@@ -212,8 +213,8 @@ impl ShardReader {
         match answer {
             Answer::Iterator(Ok(iterator)) => self.step = Step::Records(iterator),
             Answer::Iterator(Err(error)) => return self.no_iterator(error),
-            Answer::Records(answer) => match *answer {
-                Ok(answer) => return self.took_records(answer),
+            Answer::Records(answer, lent) => match *answer {
+                Ok(answer) => return self.took_records(answer, lent.as_deref()),
                 Err(error) => return self.no_records(error),
             },
             Answer::Subscribed(Ok((events, client))) => self.subscribed(events, client),
@@ -226,9 +227,14 @@ impl ShardReader {
     }
 }
 
-/// The one place where GetRecords is called.
+/// The one place where GetRecords is called: once there is memory for the answer.
 async fn get_records(stream: &Stream, iterator: &str, limit: i32) -> Answer {
-    Answer::Records(Box::new(stream.api.records(iterator, limit).await))
+    let lent = match stream.fetch.get() {
+        Some(fetch) => Some(Arc::new(fetch.call().await)),
+        None => None,
+    };
+    let answer = stream.api.records(iterator, limit, lent.as_ref()).await;
+    Answer::Records(Box::new(answer), lent)
 }
 
 /// The one place where an event is taken from a subscription. `None`: none has come yet.
