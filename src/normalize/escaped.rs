@@ -1,7 +1,7 @@
 //! A log line's keys, read while the line is still a string in its envelope: the quick twin of [`Line::from_json`].
 //!
 //! Within the envelope a line's quotes are `\"`, and what AWS logs has no other escape. So its values can be borrowed
-//! where they stand, and the line need not be unescaped first. Whatever is not as expected makes [`line`] give up:
+//! where they stand, and the line need not be unescaped first. Whatever is not as expected makes [`line()`] give up:
 //! the line is then unescaped and read by [`Line::from_json`]. A test compares the two.
 
 use std::borrow::Cow;
