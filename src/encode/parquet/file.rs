@@ -50,7 +50,7 @@ const PAGE_LEVEL: i32 = 3;
 const BEGUN_BYTES: usize = COLUMNS.len() * 1024;
 
 /// What a written row group leaves in memory until the file's end: places and statistics of its columns and pages,
-/// measured at 1.5 KiB a column by a test below, and at 4 KiB for full row groups by `tests/parquet.rs`.
+/// at most 4 KiB a column for a full row group (`tests/parquet.rs` holds what is said against what is held).
 const ROW_GROUP_HELD_BYTES: usize = COLUMNS.len() * 4 * 1024;
 
 /// Columns of which each row has another value, or whose least and greatest value tell nobody anything.
