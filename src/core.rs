@@ -143,6 +143,17 @@ impl Scratch {
             *self = Scratch::default();
         }
     }
+
+    /// Whether anything was inflated with it.
+    #[cfg(test)]
+    pub(crate) fn is_used(&self) -> bool {
+        self.inflater.capacity() > 0
+    }
+
+    /// Keeps the buffers and forgets what is in them: another reader goes on with it.
+    pub fn forget(&mut self) {
+        self.holds = None;
+    }
 }
 
 /// What a piece contained, for metrics and the closing table.
@@ -170,6 +181,17 @@ struct Buffer {
     items: Vec<Item>,
     /// Of the record that is being processed.
     repeat: Repeat,
+}
+
+impl Buffer {
+    /// What it holds. Its memory counts for as long as a sink has it, so spare room is given back.
+    fn encoded(mut self, records: &Arc<Vec<RecordInfo>>) -> Encoded {
+        if self.bytes.capacity() > self.bytes.len() + self.bytes.len() / 4 {
+            self.bytes.shrink_to_fit();
+        }
+        self.items.shrink_to_fit();
+        Encoded { bytes: self.bytes, items: self.items, records: Arc::clone(records) }
+    }
 }
 
 /// What the core made of some records, growing until it is taken.
@@ -254,11 +276,8 @@ impl Core {
     /// The piece that an output holds.
     pub fn piece(&self, out: Output) -> Piece {
         let records = Arc::new(out.records);
-        let encodings: Vec<Arc<Encoded>> = out
-            .buffers
-            .into_iter()
-            .map(|buffer| Arc::new(Encoded { bytes: buffer.bytes, items: buffer.items, records: Arc::clone(&records) }))
-            .collect();
+        let encodings: Vec<Arc<Encoded>> =
+            out.buffers.into_iter().map(|buffer| Arc::new(buffer.encoded(&records))).collect();
         let lanes = out.own.into_iter().enumerate().map(|(sink, mut own)| {
             let (format, _) = self.sinks[sink];
             own.grow(encodings[format].items.len());

@@ -35,6 +35,8 @@ pub mod checkpoint;
 #[cfg(feature = "aws")]
 pub mod aws;
 
+pub mod memory;
+
 pub mod pipeline;
 
 pub mod config;

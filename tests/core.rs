@@ -126,8 +126,8 @@ fn sinks_of_one_format_share_one_buffer() {
     let sinks = [(json(), Filter::default()), (json(), warnings), (timeline(), Filter::default())];
     let run = run(&core(MAX_RECORD_BYTES, &sinks), 3, &[record(1, envelope(100))], false);
     let [all, most, other] = [0, 1, 2].map(|sink| lane(&run.pieces[0], sink));
-    assert!(Arc::ptr_eq(&all.encoded, &most.encoded), "98 of 100 events are no sparse selection");
-    assert!(!Arc::ptr_eq(&all.encoded, &other.encoded));
+    assert!(std::ptr::eq(&*all.encoded, &*most.encoded), "98 of 100 events are no sparse selection");
+    assert!(!std::ptr::eq(&*all.encoded, &*other.encoded));
     assert_eq!((all.count(), most.count(), most.filtered, other.count()), (100, 98, 2, 100));
     assert_eq!(all.own, Selection::All);
 }
@@ -138,7 +138,7 @@ fn a_sparse_selection_is_copied_out() {
     let sinks = [(json(), Filter::default()), (json(), routes)];
     let run = run(&core(MAX_RECORD_BYTES, &sinks), 2, &[record(1, envelope(100))], false);
     let [all, few] = [0, 1].map(|sink| lane(&run.pieces[0], sink));
-    assert!(!Arc::ptr_eq(&all.encoded, &few.encoded), "two of 100 events must not pin the buffer of all");
+    assert!(!std::ptr::eq(&*all.encoded, &*few.encoded), "two of 100 events must not pin the buffer of all");
     assert_eq!((few.count(), few.filtered, &few.own), (2, 98, &Selection::All));
     assert_eq!(few.encoded.bytes, [all.encoded.bytes_of(0), all.encoded.bytes_of(50)].concat());
     assert!(Arc::ptr_eq(&few.encoded.records, &run.pieces[0].records));

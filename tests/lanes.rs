@@ -289,7 +289,7 @@ impl Stream {
                 Command::Submit { sink, batch } => self.take(sink, batch),
                 Command::Tell { lane, what: Tell::Discard, .. } => self.refused.retain(|batch| batch.lane != lane),
                 Command::Commit(_) => self.dispatcher.committed(),
-                Command::OpenLane { .. } | Command::Tell { .. } => {}
+                Command::Forgo { .. } | Command::OpenLane { .. } | Command::Tell { .. } => {}
             }
         }
     }

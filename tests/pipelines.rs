@@ -136,3 +136,24 @@ fn replaying_the_pipelines_own_dead_letters_writes_to_no_file_that_is_read() {
     assert_eq!(letters("p.dead-letters.ndjson"), before, "nothing was added");
     assert_eq!(letters("p.dead-letters.replay.ndjson").len(), 5);
 }
+
+#[test]
+fn every_pipeline_says_how_its_memory_is_shared_out_and_fits_a_small_machine_with_smaller_records() {
+    let folder = tempfile::tempdir().unwrap();
+    for file in pipelines() {
+        const SMALL: &str = "limits: { memory: 512MiB, record: 16MiB";
+        let text = std::fs::read_to_string(&file).unwrap();
+        let text = match text.contains("\nlimits: {") {
+            true => text.replace("\nlimits: {", &format!("\n{SMALL},")),
+            false => format!("{text}\n{SMALL} }}\n"),
+        };
+        let small = folder.path().join(file.file_name().unwrap());
+        std::fs::write(&small, text).unwrap();
+        for (file, limit) in [(&file, 1024), (&small, 512)] {
+            let mut command = tunnelog(folder.path(), &["check", file.to_str().unwrap()]);
+            command.envs(NEEDED);
+            let said = finish(command).expect(0).out();
+            assert!(said.contains(&format!(" of {limit} MiB planned: ")), "{said}");
+        }
+    }
+}

@@ -6,6 +6,7 @@ use super::cost::CostArgs;
 use super::{Outcome, connect, place};
 use crate::checkpoint::Location;
 use crate::config::{Level, Loaded, Problem, count_line, load};
+use crate::memory::Plan;
 
 const HELP: &str = "\
 Without --connect nothing is connected to. With it, each source, sink, dead letters and inventory is reached, and for
@@ -93,4 +94,8 @@ fn say_what_it_does(loaded: &Loaded) {
         place::of_dead_letters(loaded).text(),
         Location::of(loaded, false)
     );
+    // One that does not fit is an error, and said already.
+    if let Ok(plan) = Plan::here(&loaded.pipeline) {
+        anstream::println!("  memory: {plan}");
+    }
 }

@@ -203,6 +203,7 @@ fn context(loaded: &Loaded, name: &str, store: Arc<str>) -> Context {
         folder: loaded.directory.clone(),
         store,
         rejects: Arc::new(MemoryRejects::default()),
+        own_bytes: crate::sink::OWN_BYTES,
     }
 }
 

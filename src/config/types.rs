@@ -439,6 +439,9 @@ impl Default for Checkpoint {
 #[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Limits {
+    /// What the whole process may take, resident. Divided among the parts of the pipeline at the start; `tunnelog check`
+    /// shows how, and how much a pipeline needs at least. Below it the operating system needs some for itself.
+    pub memory: Size,
     /// A record's size after decompression, 1MiB to 256MiB. A larger one (a gzip bomb) becomes a dead letter.
     pub record: Size,
     /// Records that may be open in one lane (read, not yet settled) before reading waits.
@@ -455,6 +458,7 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Limits {
+            memory: Size::mib(1024),
             record: Size::mib(64),
             open_records: 100_000,
             outage_after: Duration::from_secs(30),

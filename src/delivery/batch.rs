@@ -3,12 +3,14 @@
 //! A buffer is encoded once for each distinct format and shared by `Arc`; a lane says which items are its
 //! own. A lane that owns little of a buffer gets a copy of that little, so that it pins no big buffer.
 
+use std::ops::Deref;
 use std::sync::Arc;
 
 use fixedbitset::FixedBitSet;
 
 use super::{BatchId, Epoch, LaneId, Receipt};
 use crate::event::{Action, EventId, Kind, Millis, Severity};
+use crate::memory::Hold;
 use crate::source::Position;
 
 /// One item: an event in its format. A few machine words.
@@ -75,6 +77,13 @@ impl Encoded {
         self.bytes.get(start as usize..end as usize).unwrap_or_default()
     }
 
+    /// Its memory, in bytes; what is shared with other formats (the records) is counted in each.
+    pub fn footprint(&self) -> u64 {
+        let items = self.items.capacity() * size_of::<Item>();
+        let records = self.records.len() * size_of::<RecordInfo>();
+        (self.bytes.capacity() + items + records) as u64
+    }
+
     /// A copy that holds only the chosen items.
     fn copy_of(&self, own: &FixedBitSet) -> Encoded {
         let mut copy = Encoded { records: Arc::clone(&self.records), ..Encoded::default() };
@@ -86,6 +95,36 @@ impl Encoded {
             }
         }
         copy
+    }
+}
+
+/// A buffer in the hands of one lane, with the room that it takes there. It may be shared with other lanes; the room is
+/// given back when this lane's last handle is dropped.
+#[derive(Clone, Debug)]
+pub struct Lent {
+    encoded: Arc<Encoded>,
+    room: Option<Arc<Hold>>,
+}
+
+impl Lent {
+    /// The same buffer, with the room that was asked for it.
+    pub(crate) fn in_room(&mut self, hold: Hold) {
+        self.room = Some(Arc::new(hold));
+    }
+}
+
+impl From<Arc<Encoded>> for Lent {
+    /// A buffer that takes no room of a sink.
+    fn from(encoded: Arc<Encoded>) -> Lent {
+        Lent { encoded, room: None }
+    }
+}
+
+impl Deref for Lent {
+    type Target = Encoded;
+
+    fn deref(&self) -> &Encoded {
+        &self.encoded
     }
 }
 
@@ -102,7 +141,7 @@ pub enum Selection {
 #[derive(Clone, Debug)]
 pub struct LaneItems {
     /// The buffer.
-    pub encoded: Arc<Encoded>,
+    pub encoded: Lent,
     /// The lane's own items in it.
     pub own: Selection,
     /// Items that a filter kept out.
@@ -118,13 +157,13 @@ impl LaneItems {
     pub fn new(encoded: &Arc<Encoded>, own: FixedBitSet, filtered: u32) -> LaneItems {
         let count = own.count_ones(..);
         if count == encoded.items.len() {
-            return LaneItems { encoded: Arc::clone(encoded), own: Selection::All, filtered };
+            return LaneItems { encoded: Arc::clone(encoded).into(), own: Selection::All, filtered };
         }
         let bytes = bytes_of(encoded, &own);
         if bytes.saturating_mul(Self::SPARSE) <= encoded.bytes.len() {
-            return LaneItems { encoded: Arc::new(encoded.copy_of(&own)), own: Selection::All, filtered };
+            return LaneItems { encoded: Arc::new(encoded.copy_of(&own)).into(), own: Selection::All, filtered };
         }
-        LaneItems { encoded: Arc::clone(encoded), own: Selection::Some(own), filtered }
+        LaneItems { encoded: Arc::clone(encoded).into(), own: Selection::Some(own), filtered }
     }
 
     /// Bytes of the lane's items.
@@ -166,8 +205,8 @@ pub struct LaneBatch {
     pub epoch: Epoch,
     /// The batch.
     pub batch: BatchId,
-    /// The buffer; sinks drop it when they no longer need the bytes.
-    pub encoded: Arc<Encoded>,
+    /// The buffer; sinks drop it when they no longer need the bytes, and with it the room that it takes.
+    pub encoded: Lent,
     /// The lane's own items in it.
     pub own: Selection,
     /// Settles the items.

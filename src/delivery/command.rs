@@ -75,6 +75,13 @@ pub enum Command {
         /// The piece must not go beyond this record.
         until: Option<Position>,
     },
+    /// A lane has left a reader that is at a piece: the piece need have no room with its sink.
+    Forgo {
+        /// The reader.
+        reader: ReaderId,
+        /// The sink.
+        sink: SinkId,
+    },
     /// Close a reader; a piece that still comes from it is void.
     CloseReader(ReaderId),
     /// Tell a sink that a lane begins, anew after a rewind.

@@ -306,6 +306,7 @@ impl Dispatcher {
             barrier_sent: false,
             flush_sent: false,
             rewinds: 0,
+            lacks_room: false,
             full_since: None,
             parked: None,
             trying: false,

@@ -119,6 +119,8 @@ pub(super) struct Lane {
     pub flush_sent: bool,
     /// Rewinds without a settlement in between, for the pause before the next try.
     pub rewinds: u32,
+    /// Its reader waits for room with its sink.
+    pub lacks_room: bool,
     /// Since when it could bring nothing more, and nothing has settled.
     pub full_since: Option<Duration>,
     /// Since when its sink has taken nothing of it, from the moment it is parked until something settles again.
@@ -136,7 +138,7 @@ impl Lane {
     /// Whether it can bring nothing more until its sink takes or settles something.
     pub(super) fn is_blocked(&self, open_records: usize) -> bool {
         let live = matches!(self.phase, Phase::Reading(_) | Phase::Ending);
-        live && (self.awaiting.is_some() || self.is_full(open_records))
+        live && (self.awaiting.is_some() || self.lacks_room || self.is_full(open_records))
     }
 
     /// How far everything is settled.

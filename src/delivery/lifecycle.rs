@@ -80,7 +80,12 @@ impl Dispatcher {
         let Phase::Reading(reader) = self.lanes[lane].phase else { return };
         let Some(found) = self.readers.get_mut(reader) else { return };
         found.lanes.retain(|member| member.0 as usize != lane);
-        if found.lanes.is_empty() {
+        let is_closed = found.lanes.is_empty();
+        if !is_closed && found.in_flight.is_some() {
+            self.commands.push_back(Command::Forgo { reader, sink: self.lanes[lane].sink });
+        }
+        self.lanes[lane].lacks_room = false;
+        if is_closed {
             self.close_reader(reader);
         }
     }

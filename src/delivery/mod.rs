@@ -26,8 +26,9 @@ mod outage;
 mod readers;
 mod reading;
 mod receipt;
+mod room;
 
-pub use batch::{Encoded, Item, LaneBatch, LaneItems, Piece, RecordInfo, Records, Selection};
+pub use batch::{Encoded, Item, LaneBatch, LaneItems, Lent, Piece, RecordInfo, Records, Selection};
 pub use command::{Account, Command, Load, OnOutage, Options, ParkedLane, PieceEnd, ReadResult, SinkOptions, Stall};
 pub use dispatcher::Dispatcher;
 pub use frontier::Frontier;

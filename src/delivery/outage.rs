@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use super::dispatcher::Dispatcher;
 use super::lane::{Lane, Parked, Phase};
+use super::readers::Reader;
 use super::{LaneId, OnOutage, ParkedLane, SinkId, Stall};
 
 /// A lane of a sink that settles for others is slow rather than down: it gets this much longer.
@@ -166,7 +167,10 @@ impl Dispatcher {
     pub fn stalls(&self) -> Vec<Stall> {
         let lasting =
             |since: Duration| Some(self.now.saturating_sub(since)).filter(|lasting| *lasting >= STALLED_AFTER);
-        let readers = self.readers.all().filter(|reader| reader.in_flight.is_some()).filter_map(|reader| {
+        // A reader that waits for room is held up by the sink.
+        let lacks_room = |reader: &&Reader| reader.lanes.iter().any(|lane| self.lanes[lane.0 as usize].lacks_room);
+        let at_work = self.readers.all().filter(|reader| reader.in_flight.is_some());
+        let readers = at_work.filter(|reader| !lacks_room(reader)).filter_map(|reader| {
             let shard = self.shards[reader.shard].id.clone();
             Some(Stall { shard, sink: None, lasting: lasting(reader.asked_at)? })
         });

@@ -20,6 +20,7 @@ use crate::enrich::ec2::{Context as Ec2Context, Ec2Inventory};
 use crate::enrich::file::FileInventory;
 use crate::enrich::overlay::Overlay;
 use crate::enrich::{Answers, Inventory, Snapshot, join};
+use crate::memory::{Memory, Plan};
 use crate::route::Filter;
 #[cfg(any(feature = "aws", feature = "splunk"))]
 use crate::sink::ConnectError;
@@ -156,13 +157,15 @@ struct Open {
     sinks: Vec<NamedSink>,
     snapshot: Snapshot,
     background: Option<Background>,
+    memory: Plan,
 }
 
 async fn open(loaded: &Loaded, inputs: &Inputs, store: &StoreName, health: &Health) -> Result<Open, AssembleError> {
+    let memory = Plan::here(&loaded.pipeline).map_err(|error| AssembleError(format!("`limits.memory`: {error}")))?;
     let (snapshot, background) = inventory(loaded).await?;
     let rejects = rejects(loaded, health).await?;
-    let (plans, sinks) = sinks(loaded, inputs, store, &rejects).await?;
-    Ok(Open { sources: sources(loaded, inputs).await?, plans, sinks, snapshot, background })
+    let (plans, sinks) = sinks(loaded, inputs, store, &rejects, &memory).await?;
+    Ok(Open { sources: sources(loaded, inputs).await?, plans, sinks, snapshot, background, memory })
 }
 
 impl Open {
@@ -181,6 +184,7 @@ impl Open {
             open_records: limits.open_records as usize,
             outage_after: limits.outage_after.0,
             shutdown_grace: limits.shutdown_grace.0,
+            memory: Memory::new(&self.memory),
             health,
             background: self.background.into_iter().collect(),
         }
@@ -247,17 +251,19 @@ async fn sinks(
     inputs: &Inputs,
     store: &StoreName,
     rejects: &SharedRejects,
+    memory: &Plan,
 ) -> Result<(Vec<SinkPlan>, Vec<NamedSink>), AssembleError> {
+    let own_bytes = |index: usize| memory.sinks.get(index).map_or(0, |share| share.own_bytes);
     let mut plans = Vec::new();
     let mut sinks = Vec::new();
-    for (name, config) in &loaded.pipeline.sinks {
+    for (index, (name, config)) in loaded.pipeline.sinks.iter().enumerate() {
         let terminal = config.console.is_some() && std::io::stdout().is_terminal();
         let default = if terminal { FormatName::Timeline } else { FormatName::Json };
         let colour = terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
         let format = Format::resolve(config.format.as_ref(), default, colour);
         let schema = format.schema();
         plans.push(SinkPlan { format, filter: Filter::compile(config.only.as_ref(), config.except.as_ref()) });
-        let context = context(loaded, inputs, name, store.of(name), rejects);
+        let context = context(loaded, inputs, name, store.of(name), rejects, own_bytes(index));
         let sink = sink(context, config, schema).await;
         let sink = sink.map_err(|error| AssembleError(format!("sink `{name}`: {error}")))?;
         // A person who pages through a console would find repeats there.
@@ -266,7 +272,7 @@ async fn sinks(
         sinks.push(NamedSink { on_outage, ..NamedSink::new(name.as_str(), sink) });
     }
     plans.push(SinkPlan { format: Format::DeadLetter, filter: Filter::default() });
-    let sink = dead_letters(loaded, inputs, store, rejects).await;
+    let sink = dead_letters(loaded, inputs, store, rejects, own_bytes(loaded.pipeline.sinks.len())).await;
     let sink = sink.map_err(|error| AssembleError(format!("dead letters: {error}")))?;
     sinks.push(NamedSink::new(DEAD_LETTERS, sink));
     Ok((plans, sinks))
@@ -274,7 +280,14 @@ async fn sinks(
 
 /// What a part knows of its pipeline. A replay has a checkpoint of its own, so to a sink that marks its destination
 /// with the checkpoint it is another pipeline.
-fn context(loaded: &Loaded, inputs: &Inputs, name: &str, store: Arc<str>, rejects: &SharedRejects) -> Context {
+fn context(
+    loaded: &Loaded,
+    inputs: &Inputs,
+    name: &str,
+    store: Arc<str>,
+    rejects: &SharedRejects,
+    own_bytes: u64,
+) -> Context {
     let pipeline = match inputs {
         Inputs::Configured => loaded.name.clone(),
         Inputs::Files { .. } => format!("{}.replay", loaded.name),
@@ -285,6 +298,7 @@ fn context(loaded: &Loaded, inputs: &Inputs, name: &str, store: Arc<str>, reject
         folder: loaded.directory.clone(),
         store,
         rejects: Arc::clone(rejects),
+        own_bytes,
     }
 }
 
@@ -355,12 +369,13 @@ async fn dead_letters(
     inputs: &Inputs,
     store: &StoreName,
     rejects: &SharedRejects,
+    own_bytes: u64,
 ) -> Result<Box<dyn Sink>, String> {
     #[cfg(feature = "aws")]
     if let Some(letters) = &loaded.pipeline.dead_letters
         && let Some(s3) = &letters.s3
     {
-        let context = context(loaded, inputs, "dead-letters", store.of(DEAD_LETTERS), rejects);
+        let context = context(loaded, inputs, "dead-letters", store.of(DEAD_LETTERS), rejects, own_bytes);
         let config = types::Sink { s3: Some(s3.clone()), aws: letters.aws.clone(), ..types::Sink::default() };
         return sink(context, &config, None).await;
     }

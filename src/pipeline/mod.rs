@@ -42,7 +42,8 @@ use crate::delivery::{
     Settlement, SinkId, SinkOptions,
 };
 use crate::enrich::Inventory;
-use crate::source::{Reopen, ShardEvent, ShardId};
+use crate::memory::Memory;
+use crate::source::{Reopen, ShardEvent, ShardId, Source};
 use crate::telemetry::health::{self, Health};
 use crate::telemetry::metrics::{CoreMetrics, SinkMetrics, lanes};
 
@@ -58,6 +59,8 @@ enum Happened {
     Shard(ShardEvent, Arc<str>),
     SourceDone,
     Read(ReadResult),
+    /// Of a record that a reader has begun the rest is not there any more.
+    RecordLost(ReaderId),
     Admitted {
         lane: LaneId,
         batch: BatchId,
@@ -125,6 +128,7 @@ struct Engine {
     sources: BTreeMap<Arc<str>, SourceParts>,
     core: Arc<Core>,
     inventory: Arc<Inventory>,
+    memory: Memory,
     helpers: Arc<Helpers>,
     names: Vec<Arc<str>>,
     sink_metrics: Arc<[SinkMetrics]>,
@@ -180,7 +184,7 @@ impl Engine {
         let mut sources = BTreeMap::new();
         for NamedSource { name, source, region } in parts.sources {
             let tally = Arc::new(SourceTally::new(&name, Arc::clone(&sink_metrics), Arc::clone(&totals)));
-            let reopen = source.reopen();
+            let reopen = reopen_of(source.as_ref(), &parts.memory);
             tasks.spawn(announce(Arc::clone(&name), source, Arc::clone(&tally), events.clone()));
             sources.insert(name, SourceParts { reopen, region, tally });
         }
@@ -200,7 +204,8 @@ impl Engine {
             sources,
             core: parts.core,
             inventory: parts.inventory,
-            helpers: Helpers::of_runtime(),
+            helpers: Helpers::of_runtime(&parts.memory.slots),
+            memory: parts.memory,
             counted: vec![Account::default(); names.len()],
             names,
             sink_metrics,
@@ -234,7 +239,7 @@ impl Engine {
                     self.dispatcher.drain();
                     deadline = Some(Instant::now() + self.grace);
                 }
-                _ = tick.tick() => self.dispatcher.tick(started.elapsed()),
+                _ = tick.tick() => self.tick(started.elapsed()),
                 _ = checkpoint.tick() => {
                     self.dispatcher.checkpoint();
                     self.show();
@@ -258,6 +263,12 @@ impl Engine {
         }
     }
 
+    fn tick(&mut self, now: Duration) {
+        self.dispatcher.wait_for_room(&self.memory.gate.waiting());
+        self.dispatcher.tick(now);
+        self.memory.gate.set_first(&self.dispatcher.first_readers());
+    }
+
     fn happened(&mut self, happened: Happened) -> Result<(), RunError> {
         match happened {
             Happened::Shard(event, source) => {
@@ -266,6 +277,7 @@ impl Engine {
             }
             Happened::SourceDone => self.dispatcher.source_done(),
             Happened::Read(result) => self.dispatcher.read(result),
+            Happened::RecordLost(reader) => self.dispatcher.record_lost(reader),
             Happened::Admitted { lane, batch } => self.dispatcher.admitted(lane, batch),
             Happened::Settled(settlement) => self.dispatcher.settled(&settlement),
             Happened::SealWanted { lane, epoch, seal } => self.dispatcher.seal_wanted(lane, epoch, seal),
@@ -335,13 +347,16 @@ impl Engine {
                     self.open_reader(reader, shard, from, pause, inbox);
                 }
                 Command::Read { reader, sinks, until } => {
+                    self.memory.gate.asked(reader);
                     if let Some(grants) = self.readers.get(&reader) {
                         // A reader that has failed has said so: the run is about to end.
                         let _ = grants.send(Grant { sinks, until });
                     }
                 }
+                Command::Forgo { reader, sink } => self.memory.gate.forgo(reader, sink),
                 Command::CloseReader(reader) => {
                     self.readers.remove(&reader);
+                    self.memory.gate.asked(reader);
                     self.sources.values().for_each(|source| source.tally.works(Some(reader)));
                 }
                 Command::OpenLane { sink, lane, key, epoch, seal } => {
@@ -381,6 +396,7 @@ impl Engine {
             region: source.region.clone(),
             core: Arc::clone(&self.core),
             inventory: Arc::clone(&self.inventory),
+            memory: self.memory.clone(),
             helpers: Arc::clone(&self.helpers),
             tally: Arc::clone(&source.tally),
             shard,
@@ -408,6 +424,7 @@ impl Engine {
         self.core_metrics.checkpoint_age_seconds.set(self.last_commit.elapsed().as_secs_f64());
         self.core_metrics.inventory_connections.set(self.inventory.snapshot().connections.len() as f64);
         self.core_metrics.inventory_age_seconds.set(self.inventory.age().as_secs_f64());
+        self.show_memory();
         let accounts = self.sink_metrics.iter().zip(self.dispatcher.accounts()).zip(&mut self.counted);
         for (index, ((metrics, account), counted)) in accounts.enumerate() {
             metrics.open_records.set(load.open_records.get(index).copied().unwrap_or(0) as f64);
@@ -419,6 +436,19 @@ impl Engine {
             metrics.rewinds.increment(account.rewinds.saturating_sub(counted.rewinds));
             metrics.parks.increment(account.parks.saturating_sub(counted.parks));
             *counted = *account;
+        }
+    }
+
+    fn show_memory(&self) {
+        let Memory { fetch, gate, limit_bytes, .. } = &self.memory;
+        if let Some(limit) = limit_bytes {
+            self.core_metrics.memory_limit_bytes.set(*limit as f64);
+        }
+        self.core_metrics.memory_answers_bytes.set(fetch.used_bytes() as f64);
+        self.core_metrics.memory_waits.increment(gate.take_waits());
+        for ((metrics, room), held) in self.sink_metrics.iter().zip(gate.sizes()).zip(gate.used()) {
+            metrics.room_bytes.set(room as f64);
+            metrics.held_bytes.set(held as f64);
         }
     }
 
@@ -448,6 +478,13 @@ impl Engine {
         }
         Ok(Ended { report, store: store_task })
     }
+}
+
+/// How readers of a source are opened, which take their memory from there.
+fn reopen_of(source: &dyn Source, memory: &Memory) -> Arc<dyn Reopen> {
+    let reopen = source.reopen();
+    reopen.draw_on(&memory.fetch);
+    reopen
 }
 
 /// Starts the store's task, which commits what is sent to it.

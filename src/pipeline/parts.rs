@@ -9,6 +9,7 @@ use crate::core::Core;
 use crate::delivery::{Account, OnOutage};
 use crate::enrich::Inventory;
 use crate::enrich::file::FileInventory;
+use crate::memory::Memory;
 use crate::sink::Sink;
 use crate::source::Source;
 use crate::telemetry::health::Health;
@@ -62,6 +63,8 @@ pub struct Parts {
     pub outage_after: Duration,
     /// How long a shutdown waits for sinks.
     pub shutdown_grace: Duration,
+    /// Who may hold how much; its rooms are `sinks`, in this order.
+    pub memory: Memory,
     /// What `/readyz` and `/healthz` show.
     pub health: Health,
     /// What runs beside it.

@@ -1,6 +1,7 @@
-//! A reader's task: fetch, run the core, hand over one piece for each grant.
+//! A reader's task: fetch, wait for room with the sinks, run the core, hand over one piece for each grant.
 
 use std::collections::VecDeque;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,10 +14,18 @@ use crate::backoff::Backoff;
 use crate::core::{Core, Resume, Scratch};
 use crate::delivery::{PieceEnd, ReadResult, ReaderId, SinkId};
 use crate::enrich::Inventory;
+use crate::memory::{Memory, Pass, Pressure};
 use crate::source::{Feed, Position, Reader, Record, Reopen, ShardId, SourceError, StartAt};
 
 /// A piece is handed over when this much is encoded: work crosses tasks in pieces worth the crossing.
 const PIECE_BYTES: usize = 512 * 1024;
+
+/// A reader in line for room with its sinks lets go of what it has fetched after this long, if others need the memory:
+/// a sink that is only slow gives room much sooner. Sixteen calls may wait for what it holds, and each has a minute.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// How long the room is kept for a reader that then fetches anew.
+const REFETCH: Duration = Duration::from_secs(10);
 
 fn piece_bytes() -> usize {
     #[cfg(test)]
@@ -43,6 +52,7 @@ pub(super) struct ReaderTask {
     pub region: Option<Arc<str>>,
     pub core: Arc<Core>,
     pub inventory: Arc<Inventory>,
+    pub memory: Memory,
     pub helpers: Arc<Helpers>,
     pub tally: Arc<SourceTally>,
 }
@@ -52,6 +62,8 @@ pub(super) struct ReaderTask {
 struct Buffer {
     records: VecDeque<Record>,
     resume: Resume,
+    /// The record that `resume` is within, if it was let go of.
+    missing: Option<Position>,
     ended: bool,
     /// Bytes of records that make a full piece, as the last ones did.
     worth: Option<usize>,
@@ -68,10 +80,91 @@ impl Buffer {
     }
 }
 
+impl Buffer {
+    fn is_used_up(&self) -> bool {
+        self.records.is_empty() && !self.ended
+    }
+
+    fn is_within_record(&self) -> bool {
+        self.resume != Resume::default()
+    }
+
+    /// Whether there is a record that the piece may have.
+    fn has_record_for(&self, grant: &Grant) -> bool {
+        let front = self.records.front();
+        front.is_some_and(|record| grant.until.is_none_or(|until| record.position <= until))
+    }
+
+    /// After a fetch: a record that was let go of in its middle must be the next.
+    fn goes_on(&mut self) -> Result<(), Stop> {
+        let Some(missing) = self.missing else { return Ok(()) };
+        match self.records.front() {
+            None if !self.ended => Ok(()),
+            Some(record) if record.position == missing => {
+                self.missing = None;
+                Ok(())
+            }
+            _ => Err(Stop::Lost),
+        }
+    }
+}
+
+/// What a reader's task reads from.
+struct Input {
+    /// The source's reader, while it is open.
+    reader: Option<Box<dyn Reader>>,
+    buffer: Buffer,
+    /// Behind the last whole record.
+    from: StartAt,
+    /// Before it is opened.
+    pause: Duration,
+    /// Room with the sinks is kept for what is fetched.
+    hurry: bool,
+}
+
+impl Input {
+    /// Nothing is kept for it any more.
+    fn no_hurry(&mut self) {
+        self.hurry = false;
+        if let Some(reader) = &mut self.reader {
+            reader.set_hurry(false);
+        }
+    }
+
+    /// Whether records were fetched, or a call for some may be under way.
+    fn may_hold_memory(&self) -> bool {
+        !self.buffer.records.is_empty() || (self.reader.is_some() && !self.buffer.ended)
+    }
+
+    /// Gives back the memory of what was fetched; it is fetched again.
+    fn let_go(&mut self) {
+        let Buffer { records, resume, missing, .. } = &mut self.buffer;
+        if *resume != Resume::default() {
+            *missing = missing.or(records.front().map(|record| record.position));
+        }
+        records.clear();
+        records.shrink_to_fit();
+        // What it had fetched it would not give a second time.
+        self.reader = None;
+        self.buffer.ended = false;
+    }
+}
+
+/// Gives a reader's reserves back.
+struct Leaves<'t>(&'t ReaderTask);
+
+impl Drop for Leaves<'_> {
+    fn drop(&mut self) {
+        self.0.memory.gate.leave(self.0.id);
+    }
+}
+
 /// Why a reader's task ended.
 enum Stop {
     /// Nobody wants it any more.
     Closed,
+    /// The rest of a record that was begun is not there any more.
+    Lost,
     /// No retry will help.
     Fatal(String),
 }
@@ -79,46 +172,132 @@ enum Stop {
 impl ReaderTask {
     /// Runs until the grants end.
     pub(super) async fn run(self, mut grants: UnboundedReceiver<Grant>, events: Sender<Happened>) {
-        if let Err(Stop::Fatal(reason)) = self.read(&mut grants, &events).await {
-            // The dispatcher may be gone already, and then nobody needs the reason.
-            let _ = events.send(Happened::Failed(format!("source `{}`: {reason}", self.shard.source))).await;
-        }
+        let happened = match self.read(&mut grants, &events).await {
+            Err(Stop::Fatal(reason)) => Happened::Failed(format!("source `{}`: {reason}", self.shard.source)),
+            Err(Stop::Lost) => Happened::RecordLost(self.id),
+            Ok(()) | Err(Stop::Closed) => return,
+        };
+        // The dispatcher may be gone already, and then nobody needs the reason.
+        let _ = events.send(happened).await;
     }
 
     async fn read(&self, grants: &mut UnboundedReceiver<Grant>, events: &Sender<Happened>) -> Result<(), Stop> {
+        // Its reserves are free when it ends, however it does.
+        let _leaves = Leaves(self);
         let Some(mut grant) = grants.recv().await else { return Ok(()) };
-        let mut reader = tokio::select! {
-            // In order, so that a run can be repeated; the end comes first and comes once.
-            biased;
-            // One grant at a time: what comes now can only be the end.
-            _ = grants.recv() => return Err(Stop::Closed),
-            opened = self.open() => opened?,
-        };
-        let mut buffer = Buffer::default();
-        let mut scratch = Scratch::default();
+        let mut input =
+            Input { reader: None, buffer: Buffer::default(), from: self.from, pause: self.pause, hurry: false };
         loop {
-            if buffer.records.is_empty() && !buffer.ended {
-                tokio::select! {
-                    // As above.
-                    biased;
-                    _ = grants.recv() => return Err(Stop::Closed),
-                    fetched = self.fetch(reader.as_mut(), &mut buffer) => fetched?,
-                }
-            }
-            let result = self.piece(&grant, &mut buffer, &mut scratch).await;
+            let result = tokio::select! {
+                // In order, so that a run can be repeated; the end comes first and comes once.
+                biased;
+                // One grant at a time: what comes now can only be the end.
+                _ = grants.recv() => return Err(Stop::Closed),
+                made = self.make(&grant, &mut input) => made?,
+            };
             events.send(Happened::Read(result)).await.map_err(|_| Stop::Closed)?;
-            match grants.recv().await {
+            match self.next_grant(grants, &mut input).await {
                 Some(next) => grant = next,
                 None => return Ok(()),
             }
         }
     }
 
-    async fn open(&self) -> Result<Box<dyn Reader>, Stop> {
-        tokio::time::sleep(self.pause).await;
+    /// Waits for the next grant. A reader that is not asked to read, as that of a parked lane between two tries, is in
+    /// nobody's way: it lets go of what it has fetched, and of a call that nobody drives meanwhile, if others need the
+    /// memory.
+    async fn next_grant(&self, grants: &mut UnboundedReceiver<Grant>, input: &mut Input) -> Option<Grant> {
+        if input.may_hold_memory() {
+            tokio::select! {
+                biased;
+                grant = grants.recv() => return grant,
+                () = self.is_pressed() => {}
+            }
+            tracing::debug!(shard = %self.shard, "it rests and others need the memory: what was fetched is read again later");
+            input.let_go();
+        }
+        grants.recv().await
+    }
+
+    /// Fetches if need be, waits for room with the sinks, makes a piece.
+    async fn make(&self, grant: &Grant, input: &mut Input) -> Result<ReadResult, Stop> {
+        loop {
+            if input.buffer.is_used_up() {
+                self.fetch(input).await?;
+            }
+            if !input.buffer.has_record_for(grant) {
+                return Ok(self.piece(grant, &mut input.buffer, &mut Scratch::default()).await);
+            }
+            let pass = self.room_for(grant, input).await;
+            if input.buffer.is_used_up() {
+                input.hurry = true;
+                let fetched = tokio::time::timeout(REFETCH, self.fetch(input)).await;
+                input.no_hurry();
+                fetched.unwrap_or(Ok(()))?;
+                if !input.buffer.has_record_for(grant) {
+                    // The room is for others in the meantime.
+                    continue;
+                }
+            }
+            return Ok(self.make_in_room(grant, input, pass).await);
+        }
+    }
+
+    async fn make_in_room(&self, grant: &Grant, input: &mut Input, mut pass: Pass) -> ReadResult {
+        let mut slot = self.memory.slots.take(self.id).await;
+        let mut result = self.piece(grant, &mut input.buffer, &mut slot.scratch).await;
+        slot.is_within_record = input.buffer.is_within_record();
+        drop(slot);
+        let done = result.piece.records.iter().rev().find(|record| record.done);
+        input.from = done.map_or(input.from, |done| StartAt::After(done.position));
+        for sink in &grant.sinks {
+            let lane = result.piece.lanes.get_mut(sink.0 as usize).and_then(Option::as_mut);
+            if let Some(items) = lane.filter(|items| items.count() > 0)
+                && let Some(hold) = pass.hold(*sink, items.encoded.footprint())
+            {
+                items.encoded.in_room(hold);
+            }
+        }
+        if !input.buffer.is_within_record() {
+            // What was lent for the record is for others, also while this reader finds nothing new.
+            self.memory.gate.leave(self.id);
+        }
+        result
+    }
+
+    /// Waits for room with the sinks that a piece is for. If that lasts and others need the memory of what was fetched,
+    /// it is let go of: the source has it still.
+    async fn room_for(&self, grant: &Grant, input: &mut Input) -> Pass {
+        let mut passing = pin!(self.memory.gate.pass(self.id, &grant.sinks, input.buffer.is_within_record()));
+        tokio::select! {
+            biased;
+            pass = &mut passing => return pass,
+            () = self.is_pressed() => {}
+        }
+        tracing::debug!(shard = %self.shard, "its sinks take nothing and others need the memory: what was fetched is read again later");
+        input.let_go();
+        passing.await
+    }
+
+    /// Somebody waits for the memory and has room with the sinks already; or it has been held for a while, and somebody
+    /// waits for it.
+    async fn is_pressed(&self) {
+        let fetch = &self.memory.fetch;
+        tokio::select! {
+            biased;
+            () = fetch.pressed(Pressure::Urgent) => {}
+            () = async {
+                tokio::time::sleep(PATIENCE).await;
+                fetch.pressed(Pressure::Some).await;
+            } => {}
+        }
+    }
+
+    /// Opens the source's reader behind the last whole record.
+    async fn open(&self, from: StartAt) -> Result<Box<dyn Reader>, Stop> {
         let mut backoff = Backoff::new(self.id.0);
         loop {
-            match self.reopen.open(&self.shard, self.from).await {
+            match self.reopen.open(&self.shard, from).await {
                 Ok(reader) => {
                     self.tally.works(Some(self.id));
                     return Ok(reader);
@@ -128,18 +307,25 @@ impl ReaderTask {
         }
     }
 
-    async fn fetch(&self, reader: &mut dyn Reader, buffer: &mut Buffer) -> Result<(), Stop> {
+    async fn fetch(&self, input: &mut Input) -> Result<(), Stop> {
         let mut backoff = Backoff::new(self.id.0);
+        if input.reader.is_none() {
+            tokio::time::sleep(input.pause).await;
+            input.pause = Duration::ZERO;
+            input.reader = Some(self.open(input.from).await?);
+        }
+        let Some(reader) = &mut input.reader else { return Ok(()) };
+        reader.set_hurry(input.hurry);
         loop {
             match reader.next().await {
                 Ok(Feed::Records(records)) => {
                     self.tally.works(Some(self.id));
-                    buffer.records.extend(records);
-                    return Ok(());
+                    input.buffer.records.extend(records);
+                    return input.buffer.goes_on();
                 }
                 Ok(Feed::ShardEnd) => {
-                    buffer.ended = true;
-                    return Ok(());
+                    input.buffer.ended = true;
+                    return input.buffer.goes_on();
                 }
                 Ok(Feed::Gap { after, reason }) => self.tally.gap(&self.shard, after, &reason),
                 Err(error) => self.survive(error, &mut backoff).await?,

@@ -6,7 +6,7 @@
 //! that are idle at the moment only. A runtime of one thread, such as the simulation's, has none.
 
 use std::ops::Range;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -15,6 +15,7 @@ use tokio::task::JoinHandle;
 use crate::core::{Core, From, Output, Resume, Scratch, Step};
 use crate::delivery::SinkId;
 use crate::enrich::Snapshot;
+use crate::memory::{Slot, Slots};
 use crate::source::{Record, ShardId};
 
 /// Runs that one piece is cut into at most. Each may make a piece's bytes, so this bounds a piece.
@@ -24,46 +25,37 @@ const MAX_RUNS: usize = 4;
 /// what some ten do.
 const RUN_BYTES: usize = 16 * 1024;
 
-/// Threads that readers may ask for help, with their buffers.
+/// Threads that readers may ask for help. The buffers are those of slots that no reader uses at the moment.
 #[derive(Debug)]
 pub(super) struct Helpers {
     idle: Arc<Semaphore>,
-    scratches: Mutex<Vec<Scratch>>,
+    slots: Arc<Slots>,
 }
 
 /// One of them, until it is dropped.
 struct Helper {
-    helpers: Arc<Helpers>,
-    scratch: Scratch,
+    slot: Slot,
     _permit: OwnedSemaphorePermit,
 }
 
 impl Helpers {
     /// Those of the runtime that this is called in.
-    pub(super) fn of_runtime() -> Arc<Helpers> {
+    pub(super) fn of_runtime(slots: &Arc<Slots>) -> Arc<Helpers> {
         let runtime = Handle::current();
         let threads = match runtime.runtime_flavor() {
             RuntimeFlavor::CurrentThread => 1,
             _ => runtime.metrics().num_workers(),
         };
-        Helpers::new(threads.saturating_sub(1))
+        Helpers::new(threads.saturating_sub(1), slots)
     }
 
-    fn new(count: usize) -> Arc<Helpers> {
-        Arc::new(Helpers { idle: Arc::new(Semaphore::new(count)), scratches: Mutex::default() })
+    fn new(count: usize, slots: &Arc<Slots>) -> Arc<Helpers> {
+        Arc::new(Helpers { idle: Arc::new(Semaphore::new(count)), slots: Arc::clone(slots) })
     }
 
-    fn ask(self: &Arc<Self>) -> Option<Helper> {
+    fn ask(&self) -> Option<Helper> {
         let permit = Arc::clone(&self.idle).try_acquire_owned().ok()?;
-        let scratch = self.scratches.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default();
-        Some(Helper { helpers: Arc::clone(self), scratch, _permit: permit })
-    }
-}
-
-impl Drop for Helper {
-    fn drop(&mut self) {
-        let scratch = std::mem::take(&mut self.scratch);
-        self.helpers.scratches.lock().unwrap_or_else(PoisonError::into_inner).push(scratch);
+        Some(Helper { slot: self.slots.try_take()?, _permit: permit })
     }
 }
 
@@ -147,7 +139,7 @@ impl Work {
 
     fn hand_over(&self, run: &[&Record], mut helper: Helper) -> JoinHandle<Made> {
         let (work, run): (Work, Vec<Record>) = (self.clone(), run.iter().map(|record| (*record).clone()).collect());
-        tokio::task::spawn_blocking(move || work.run(&run, Resume::default(), &mut helper.scratch))
+        tokio::task::spawn_blocking(move || work.run(&run, Resume::default(), &mut helper.slot.scratch))
     }
 }
 

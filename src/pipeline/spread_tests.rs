@@ -64,7 +64,8 @@ fn shown(pieces: &[Piece]) -> Vec<Vec<String>> {
 
 /// All records in pieces, with so many helpers: the pieces, and what was counted.
 async fn pieces(records: &[Record], helpers: usize, full_bytes: usize, worth: usize) -> (Vec<Piece>, [u64; 3], usize) {
-    let (work, helpers, mut scratch) = (work(full_bytes), Helpers::new(helpers), Scratch::default());
+    let (work, helpers, mut scratch) =
+        (work(full_bytes), Helpers::new(helpers, &Slots::new(helpers)), Scratch::default());
     let all: Vec<&Record> = records.iter().collect();
     let (mut at, mut resume, mut pieces, mut counts) = (0, Resume::default(), Vec::new(), [0; 3]);
     while at < all.len() {
@@ -77,7 +78,7 @@ async fn pieces(records: &[Record], helpers: usize, full_bytes: usize, worth: us
         counts[2] += counted.unreadable.len() as u64;
         pieces.push(work.core.piece(made.out));
     }
-    let used = helpers.scratches.lock().unwrap().len();
+    let used = helpers.slots.used();
     (pieces, counts, used)
 }
 
@@ -102,13 +103,13 @@ async fn a_piece_is_the_same_whoever_makes_it() {
 
 #[tokio::test]
 async fn a_runtime_of_one_thread_has_no_helpers() {
-    let helpers = Helpers::of_runtime();
+    let helpers = Helpers::of_runtime(&Slots::new(4));
     assert!(helpers.ask().is_none());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 3)]
 async fn helpers_are_for_all_readers_together() {
-    let helpers = Helpers::of_runtime();
+    let helpers = Helpers::of_runtime(&Slots::new(4));
     let (first, second) = (helpers.ask(), helpers.ask());
     assert!(first.is_some() && second.is_some() && helpers.ask().is_none());
     drop(first);
@@ -124,7 +125,7 @@ fn runs_have_about_equal_bytes_and_nothing_between_them() {
         .collect();
     let records: Vec<&Record> = records.iter().collect();
     let check = |worth: usize, helpers: usize, expect: &[Range<usize>]| {
-        let (runs, hands) = cut(&records, worth, &Helpers::new(helpers));
+        let (runs, hands) = cut(&records, worth, &Helpers::new(helpers, &Slots::new(helpers)));
         assert_eq!(runs, expect);
         assert!(runs.len() <= hands.len() + 1);
     };

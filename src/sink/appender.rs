@@ -184,7 +184,7 @@ impl<M: Medium> Sink for Appender<M> {
 
     fn tell(&mut self, lane: LaneId, epoch: Epoch, what: Tell) {
         match what {
-            Tell::Barrier | Tell::Flush | Tell::Finish => self.flush = true,
+            Tell::Barrier | Tell::Hasten | Tell::Flush | Tell::Finish => self.flush = true,
             Tell::Discard => {
                 self.epochs.insert(lane, epoch);
                 let void = |batch: &LaneBatch| batch.lane == lane && batch.epoch < epoch;

@@ -168,7 +168,7 @@ impl Away {
                 }
             }
             // Nothing is held that could be settled, and no seal was asked for.
-            Tell::Barrier | Tell::Flush | Tell::SealCommitted => {}
+            Tell::Barrier | Tell::Hasten | Tell::Flush | Tell::SealCommitted => {}
         }
     }
 }

@@ -105,7 +105,7 @@ fn seal(name: &str) -> Seal {
 fn batch(lane: u32, number: u64) -> LaneBatch {
     let (lane, epoch, batch, own) = (LaneId(lane), Epoch::default(), BatchId(number), Selection::All);
     let receipt = Receipt::new(lane, epoch, batch, 1, &own, &Arc::new(Abandoned::default()));
-    LaneBatch { lane, epoch, batch, encoded: Arc::new(Encoded::default()), own, receipt }
+    LaneBatch { lane, epoch, batch, encoded: Arc::new(Encoded::default()).into(), own, receipt }
 }
 
 fn say(word: &FromSink) -> String {

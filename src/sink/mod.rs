@@ -44,7 +44,13 @@ pub struct Context {
     pub store: Arc<str>,
     /// Where items go that the destination refuses for good.
     pub rejects: SharedRejects,
+    /// What the sink may hold beside the batches that it has admitted, in bytes: a client's queue, open objects. Its
+    /// part of `limits.memory`.
+    pub own_bytes: u64,
 }
+
+/// What a sink may hold beside its batches where nobody plans: as much as is worth having.
+pub const OWN_BYTES: u64 = 96 * 1024 * 1024;
 
 /// Why a sink is not connected to its destination; the text says what is wrong and what to do.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
@@ -95,6 +101,9 @@ pub enum Tell {
     SealCommitted,
     /// A checkpoint is due: make durable what can be, and settle it.
     Barrier,
+    /// Readers wait for what the sink's batches hold: send what only waits for more to come with it. What is sealed
+    /// stays as large as it is.
+    Hasten,
     /// The lane can read no further until something settles, or the process is about to stop: settle what there
     /// is, however little. A chunk is cut after its last whole record.
     Flush,

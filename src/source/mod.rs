@@ -19,6 +19,7 @@ use serde::{Deserialize, Serialize, Serializer};
 
 use crate::encode::DeadLetter;
 use crate::event::Millis;
+use crate::memory::Fetch;
 
 /// A record's place in its shard: a number of up to 76 decimal digits, ordered numerically.
 ///
@@ -215,6 +216,10 @@ pub trait Reopen: Send + Sync {
     fn retention(&self) -> Option<Duration> {
         None
     }
+
+    /// Where readers take the memory for what they fetch. Told once, before any is opened. A source that reads little
+    /// at a time takes none.
+    fn draw_on(&self, _: &Arc<Fetch>) {}
 }
 
 /// Reads one shard from one position on.
@@ -222,6 +227,9 @@ pub trait Reopen: Send + Sync {
 pub trait Reader: Send {
     /// The next records. After `ShardEnd` it is not called again. Cancel-safe.
     async fn next(&mut self) -> Result<Feed, SourceError>;
+
+    /// Whether it goes before others where memory for answers is scarce: room with the sinks is kept for what it reads.
+    fn set_hurry(&mut self, _on: bool) {}
 }
 
 #[cfg(test)]

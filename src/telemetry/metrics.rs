@@ -196,6 +196,10 @@ pub struct SinkMetrics {
     pub parked_left_seconds: Gauge,
     /// [`name::LANE_OPEN_RECORDS`].
     pub open_records: Gauge,
+    /// [`name::SINK_ROOM_BYTES`].
+    pub room_bytes: Gauge,
+    /// [`name::SINK_HELD_BYTES`].
+    pub held_bytes: Gauge,
 }
 
 impl SinkMetrics {
@@ -215,6 +219,8 @@ impl SinkMetrics {
             parked_age_seconds: gauge!(name::PARKED_AGE_SECONDS, "sink" => sink.clone()),
             parked_left_seconds: gauge!(name::PARKED_LEFT_SECONDS, "sink" => sink.clone()),
             open_records: gauge!(name::LANE_OPEN_RECORDS, "sink" => sink.clone()),
+            room_bytes: gauge!(name::SINK_ROOM_BYTES, "sink" => sink.clone()),
+            held_bytes: gauge!(name::SINK_HELD_BYTES, "sink" => sink.clone()),
         };
         handles.up.set(1.0);
         handles.parked_left_seconds.set(f64::INFINITY);
@@ -262,6 +268,12 @@ pub struct CoreMetrics {
     pub inventory_age_seconds: Gauge,
     /// [`name::SHARDS_STALLED`].
     pub shards_stalled: Gauge,
+    /// [`name::MEMORY_LIMIT_BYTES`].
+    pub memory_limit_bytes: Gauge,
+    /// [`name::MEMORY_ANSWERS_BYTES`].
+    pub memory_answers_bytes: Gauge,
+    /// [`name::MEMORY_WAITS`].
+    pub memory_waits: Counter,
     /// [`name::CHECKPOINT_COMMITS`].
     pub checkpoint_commits: Counter,
     /// [`name::CHECKPOINT_COMMIT_SECONDS`]: one observation a commit, in seconds.
@@ -286,6 +298,9 @@ impl CoreMetrics {
             inventory_connections: gauge!(name::INVENTORY_CONNECTIONS),
             inventory_age_seconds: gauge!(name::INVENTORY_AGE_SECONDS),
             shards_stalled: gauge!(name::SHARDS_STALLED),
+            memory_limit_bytes: gauge!(name::MEMORY_LIMIT_BYTES),
+            memory_answers_bytes: gauge!(name::MEMORY_ANSWERS_BYTES),
+            memory_waits: counter!(name::MEMORY_WAITS),
             checkpoint_commits: counter!(name::CHECKPOINT_COMMITS),
             checkpoint_commit_seconds: histogram!(name::CHECKPOINT_COMMIT_SECONDS),
             checkpoint_age_seconds: gauge!(name::CHECKPOINT_AGE_SECONDS),

@@ -41,6 +41,16 @@ pub const PARKED_LEFT_SECONDS: &str = "tunnelog_parked_retention_left_seconds";
 pub const SHARDS_STALLED: &str = "tunnelog_shards_stalled";
 /// Records that are read and not settled.
 pub const LANE_OPEN_RECORDS: &str = "tunnelog_lane_open_records";
+/// See [`CATALOGUE`].
+pub const MEMORY_LIMIT_BYTES: &str = "tunnelog_memory_limit_bytes";
+/// See [`CATALOGUE`].
+pub const MEMORY_ANSWERS_BYTES: &str = "tunnelog_memory_answers_bytes";
+/// See [`CATALOGUE`].
+pub const MEMORY_WAITS: &str = "tunnelog_memory_waits_total";
+/// See [`CATALOGUE`].
+pub const SINK_ROOM_BYTES: &str = "tunnelog_sink_room_bytes";
+/// See [`CATALOGUE`].
+pub const SINK_HELD_BYTES: &str = "tunnelog_sink_held_bytes";
 /// Commits of positions.
 pub const CHECKPOINT_COMMITS: &str = "tunnelog_checkpoint_commits_total";
 /// How long commits take.
@@ -203,6 +213,16 @@ pub const CATALOGUE: &[Metric] = {
              wait for takes nothing.",
         ),
         row(LANE_OPEN_RECORDS, Gauge, &["sink"], "Records read and not yet settled by this sink."),
+        row(MEMORY_LIMIT_BYTES, Gauge, &[], "What the process may take, resident: limits.memory."),
+        row(MEMORY_ANSWERS_BYTES, Gauge, &[], "What answers of streams take that are being read or processed."),
+        row(
+            MEMORY_WAITS,
+            Counter,
+            &[],
+            "Pieces of work that had to wait for room with a sink: backpressure, with or without an outage.",
+        ),
+        row(SINK_ROOM_BYTES, Gauge, &["sink"], "What the sink's batches may hold, those that wait for it included."),
+        row(SINK_HELD_BYTES, Gauge, &["sink"], "What they hold."),
         row(LANE_REWINDS, Counter, &["sink"], "Returns to the checkpoint; what was in flight is read again."),
         row(
             RELOADS,

@@ -499,6 +499,8 @@ impl World {
             match command {
                 Command::OpenReader { reader, shard, from, .. } => self.open_reader(reader, &shard, from),
                 Command::Read { reader, sinks, until } => self.grants.push((reader, sinks, until)),
+                // The model's sinks have room without end.
+                Command::Forgo { .. } => {}
                 Command::CloseReader(reader) => {
                     self.readers.remove(&reader);
                 }
@@ -551,7 +553,7 @@ impl World {
                     lane.whole_to = u64::MAX;
                 }
             }
-            Tell::Barrier => {}
+            Tell::Barrier | Tell::Hasten => {}
         }
     }
 

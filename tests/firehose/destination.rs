@@ -77,6 +77,7 @@ impl Firehose {
             folder: self.folder.path().to_owned(),
             store: "store".into(),
             rejects: Arc::clone(&self.rejects) as _,
+            own_bytes: tunnelog::sink::OWN_BYTES,
         }
     }
 

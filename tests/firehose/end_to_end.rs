@@ -10,6 +10,7 @@ use tunnelog::config::types::{Compression, FileSink, Pack, Simulate};
 use tunnelog::config::units::Size;
 use tunnelog::core::Core;
 use tunnelog::enrich::{Inventory, Snapshot};
+use tunnelog::memory::Memory;
 use tunnelog::pipeline::{NamedSink, NamedSource, Parts, Report, run};
 use tunnelog::sink::file::file;
 use tunnelog::source::simulate::SimulateSource;
@@ -44,6 +45,7 @@ async fn deliver(destination: &Firehose, folder: &std::path::Path) -> Report {
         open_records: 10_000,
         outage_after: Duration::from_secs(30),
         shutdown_grace: Duration::from_secs(60),
+        memory: Memory::even(2, 32 << 20),
         health: Health::new(),
         background: Vec::new(),
     };

@@ -100,6 +100,8 @@ struct Request {
     authorization: String,
     body: Value,
     length: usize,
+    /// The client wants nothing more on this connection.
+    is_last: bool,
 }
 
 enum Reply {
@@ -124,14 +126,16 @@ fn serve(connection: &TcpStream, state: &Mutex<State>) {
             "HTTP/1.1 {status} Answer\r\nContent-Type: application/x-amz-json-1.1\r\nContent-Length: {}\r\n\r\n",
             body.len()
         );
-        if (&mut &*connection).write_all((head + &body).as_bytes()).is_err() {
+        let written = (&mut &*connection).write_all((head + &body).as_bytes());
+        if written.is_err() || request.is_last {
             return;
         }
     }
 }
 
 fn read(reader: &mut BufReader<&TcpStream>) -> Option<Request> {
-    let mut request = Request { target: String::new(), authorization: String::new(), body: Value::Null, length: 0 };
+    let mut request =
+        Request { target: String::new(), authorization: String::new(), body: Value::Null, length: 0, is_last: false };
     let mut line = String::new();
     reader.read_line(&mut line).ok().filter(|count| *count > 0)?;
     loop {
@@ -141,6 +145,7 @@ fn read(reader: &mut BufReader<&TcpStream>) -> Option<Request> {
         match name.to_ascii_lowercase().as_str() {
             "x-amz-target" => request.target = value.to_owned(),
             "authorization" => request.authorization = value.to_owned(),
+            "connection" => request.is_last = value.eq_ignore_ascii_case("close"),
             "content-length" => request.length = value.parse().unwrap(),
             "transfer-encoding" => panic!("a chunked request"),
             _ => {}

@@ -112,6 +112,7 @@ pub(crate) fn context(rejects: &Arc<MemoryRejects>) -> Context {
         folder: std::path::PathBuf::new(),
         store: "store".into(),
         rejects: Arc::clone(rejects) as _,
+        own_bytes: tunnelog::sink::OWN_BYTES,
     }
 }
 

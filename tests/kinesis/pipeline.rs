@@ -16,6 +16,7 @@ use tunnelog::config::types::{Kinesis, Start};
 use tunnelog::core::Core;
 use tunnelog::delivery::{At, LaneKey, LaneState};
 use tunnelog::enrich::{Inventory, Snapshot};
+use tunnelog::memory::Memory;
 use tunnelog::pipeline::{NamedSink, NamedSource, Parts, Report, run};
 use tunnelog::source::kinesis::open;
 use tunnelog::source::simulate::SimulatedRecord;
@@ -80,6 +81,7 @@ impl World<'_> {
             open_records: 1_000,
             outage_after: Duration::from_secs(30),
             shutdown_grace: PATIENCE,
+            memory: Memory::even(1, 32 << 20),
             health: Health::new(),
             background: Vec::new(),
         }

@@ -14,6 +14,7 @@ use tunnelog::core::{Core, SinkPlan};
 use tunnelog::encode::DeadLetter;
 use tunnelog::enrich::{Inventory, Snapshot};
 use tunnelog::event::Severity;
+use tunnelog::memory::Memory;
 use tunnelog::pipeline::{NamedSink, NamedSource, Parts, Report, run};
 use tunnelog::route::Filter;
 use tunnelog::sink::Sink;
@@ -115,6 +116,7 @@ impl World {
             open_records: 1000,
             outage_after: Duration::from_secs(30),
             shutdown_grace: Duration::from_secs(100),
+            memory: Memory::even(3, 32 << 20),
             health: Health::new(),
             background: Vec::new(),
         }

@@ -118,6 +118,7 @@ impl Lake {
             folder: ".".into(),
             store: self.store.as_str().into(),
             rejects: Arc::new(MemoryRejects::default()),
+            own_bytes: tunnelog::sink::OWN_BYTES,
         }
     }
 

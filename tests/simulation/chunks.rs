@@ -5,13 +5,14 @@
 //! produced again are deleted. What a dead process had asked the bucket to complete may still be completed later.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use tokio::time::{Duration, Instant};
 
 use super::checker::EventRef;
 use super::hand::{Found, Hand, Trouble, until};
-use crate::delivery::{BatchId, Epoch, LaneBatch, LaneId, LaneKey, Seal};
+use crate::delivery::{BatchId, Encoded, Epoch, LaneBatch, LaneId, LaneKey, Seal};
 use crate::sink::{FromSink, Sink, Tell};
 use crate::source::Position;
 
@@ -371,8 +372,13 @@ impl Sink for Chunks {
             }
         }
         lane.touched = Instant::now();
+        let is_whole = batch.encoded.records.last().is_none_or(|record| record.done);
         if batch.receipt.open_items() > 0 {
             lane.batches.insert(batch.batch, batch);
+        }
+        if is_whole {
+            // Whole records are compressed, and their buffers given back.
+            lane.batches.values_mut().for_each(|batch| batch.encoded = Arc::new(Encoded::default()).into());
         }
         Ok(())
     }
@@ -383,7 +389,7 @@ impl Sink for Chunks {
         }
         let Some(lane) = self.lanes.get_mut(&id) else { return };
         match what {
-            Tell::Barrier => {}
+            Tell::Barrier | Tell::Hasten => {}
             Tell::Flush => lane.flush = true,
             Tell::Finish => lane.finish = true,
             Tell::Discard => lane.epoch = epoch,

@@ -2,13 +2,14 @@
 //! little room, loses answers after success, forgets batches, and hears of old ones late.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use tokio::time::Instant;
 
 use super::checker::EventRef;
 use super::hand::{Found, Hand, Trouble, until};
-use crate::delivery::{Epoch, LaneBatch, LaneId, LaneKey, Seal};
+use crate::delivery::{Encoded, Epoch, LaneBatch, LaneId, LaneKey, Seal};
 use crate::sink::{FromSink, Sink, Tell};
 
 /// Calls under way.
@@ -176,7 +177,7 @@ impl Sink for Loose {
             return;
         }
         let is_void = |held: &Held| held.batch.lane == lane && held.batch.epoch < epoch;
-        let (void, held): (Vec<Held>, Vec<Held>) = self.held.drain(..).partition(is_void);
+        let (mut void, held): (Vec<Held>, Vec<Held>) = self.held.drain(..).partition(is_void);
         self.held = held;
         // What is on its way arrives all the same, and its result with it, perhaps long after the lane has begun anew.
         for flight in &mut self.flights {
@@ -184,6 +185,8 @@ impl Sink for Loose {
                 flight.due += self.hand.world.lock().dice.millis(0, 4_000);
             }
         }
+        // What is under way are copies.
+        void.iter_mut().for_each(|held| held.batch.encoded = Arc::new(Encoded::default()).into());
         self.ghosts.extend(void.into_iter().filter(|held| held.flying > 0));
         while self.ghosts.len() > GHOSTS {
             self.ghosts.pop_front();

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::world::{Dice, Fate};
+use crate::memory::FetchSizes;
 
 /// What kind of sink it is.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -66,6 +67,10 @@ pub(super) struct Plan {
     pub outage: u64,
     pub open_records: usize,
     pub piece_bytes: usize,
+    /// What each sink's batches may hold.
+    pub room_bytes: u64,
+    /// What answers may take, where it is little.
+    pub fetch: Option<FetchSizes>,
     pub answer_records: usize,
     /// Bytes of an answer after which a shard refuses for 5 s.
     pub answer_bytes: usize,
@@ -96,7 +101,7 @@ impl Plan {
         let fan_out = own.per_mille(400);
         // What fails, and where a shard ends, is where the two ways of reading differ.
         let least = if fan_out { 1_000 } else { 0 };
-        Plan {
+        let mut plan = Plan {
             shards: 1 + dice.index(2),
             sinks,
             latest: dice.per_mille(150),
@@ -110,6 +115,8 @@ impl Plan {
             outage: level(dice),
             open_records: 4 + dice.index(24),
             piece_bytes: [600, 1_500, 5_000, 60_000][dice.index(4)],
+            room_bytes: 32 << 20,
+            fetch: None,
             answer_records: 1 + dice.index(12),
             answer_bytes: if dice.per_mille(300) { 1_500 } else { 1 << 20 },
             page: 1 + dice.index(4),
@@ -120,7 +127,13 @@ impl Plan {
             edits: dice.per_mille(500),
             blocks,
             outage_after: dice.millis(1_500, 30_000),
-        }
+        };
+        // Room for one piece at a time, for some, for many. Without a throw of its own: seeds keep their stories.
+        // Two calls at a time, and one answer.
+        let little = FetchSizes { calls: 2, start_bytes: 600, answer_bytes: 8_000 };
+        plan.fetch = (plan.answer_records + plan.page).is_multiple_of(2).then_some(little);
+        plan.room_bytes = [1, 4_000, 40_000, 32 << 20][(plan.open_records + plan.answer_records) % 4];
+        plan
     }
 
     /// The pipeline file of one process.

@@ -12,7 +12,7 @@ use super::fan_out::CONSUMER;
 use super::hand::Hand;
 use super::loose::Loose;
 use super::ordered::Ordered;
-use super::plan::{Kind, Only, SinkPlan};
+use super::plan::{Kind, Only, Plan, SinkPlan};
 use super::service::{self, STREAM};
 use super::store::ModelStore;
 use super::watch::Watched;
@@ -23,6 +23,7 @@ use crate::delivery::OnOutage;
 use crate::encode::{Format, JsonFormat};
 use crate::enrich::Inventory;
 use crate::hooks::{Hooks, Mutant};
+use crate::memory::{Fetch, Gate, Memory, RoomSize, Slots};
 use crate::pipeline::{NamedSink, NamedSource, Parts, Report, RunError};
 use crate::route::Filter;
 use crate::sink::Sink;
@@ -317,6 +318,7 @@ async fn parts(world: &Shared, process: &Arc<Process>) -> Result<Parts, String> 
         let on_outage = if blocks.contains(&file.name) { OnOutage::Block } else { OnOutage::Park };
         NamedSink { on_outage, ..NamedSink::new(file.name, sink_of(world, process, file)) }
     });
+    let memory = memory_of(&files, &world.lock().plan);
     Ok(Parts {
         name: "model".into(),
         sources: vec![NamedSource { name: "main".into(), source: Box::new(source), region: None }],
@@ -328,9 +330,19 @@ async fn parts(world: &Shared, process: &Arc<Process>) -> Result<Parts, String> 
         open_records,
         outage_after,
         shutdown_grace: Duration::from_secs(25),
+        memory,
         health: Health::new(),
         background: Vec::new(),
     })
+}
+
+fn memory_of(files: &[SinkPlan], plan: &Plan) -> Memory {
+    let bytes = plan.room_bytes;
+    let room =
+        |file: &SinkPlan| RoomSize { bytes, ask_bytes: bytes.div_ceil(2), keeps_records: file.kind == Kind::Chunks };
+    let rooms = files.iter().map(room).collect();
+    let fetch = plan.fetch.map_or_else(|| Fetch::new(0), |sizes| Fetch::with_sizes(sizes, 0));
+    Memory { fetch, gate: Gate::new(rooms), slots: Slots::new(1), limit_bytes: None }
 }
 
 fn plan_of(file: &SinkPlan) -> core::SinkPlan {

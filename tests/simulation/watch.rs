@@ -6,6 +6,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use super::world::{Process, Shared};
+use crate::memory::Fetch;
 use crate::source::{Feed, Position, Reader, Reopen, ShardEvent, ShardId, Source, SourceError, StartAt};
 
 /// See the module.
@@ -55,6 +56,10 @@ impl Source for Watched {
 impl Reopen for WatchedReopen {
     fn retention(&self) -> Option<Duration> {
         self.reopen.retention()
+    }
+
+    fn draw_on(&self, fetch: &Arc<Fetch>) {
+        self.reopen.draw_on(fetch);
     }
 
     async fn open(&self, shard: &ShardId, from: StartAt) -> Result<Box<dyn Reader>, SourceError> {

@@ -335,6 +335,8 @@ impl<'d> Bench<'d> {
             match command {
                 Command::OpenReader { reader, shard, from, .. } => self.open_reader(reader, &shard, from),
                 Command::Read { reader, until, .. } => self.grants.push((reader, until)),
+                // Room without end.
+                Command::Forgo { .. } => {}
                 Command::CloseReader(reader) => {
                     self.readers.remove(&reader);
                     self.grants.retain(|(granted, _)| *granted != reader);

@@ -15,6 +15,7 @@ use tunnelog::config::types::Simulate;
 use tunnelog::core::Core;
 use tunnelog::delivery::{LaneKey, LaneState};
 use tunnelog::enrich::{Inventory, Snapshot};
+use tunnelog::memory::Memory;
 use tunnelog::pipeline::{NamedSink, NamedSource, Parts, Report, run};
 use tunnelog::sink::Sink;
 use tunnelog::source::simulate::SimulateSource;
@@ -103,6 +104,7 @@ impl World {
             open_records: 60,
             outage_after: Duration::from_secs(30),
             shutdown_grace: Duration::from_secs(3600),
+            memory: Memory::even(3, 32 << 20),
             health: Health::new(),
             background: Vec::new(),
         }

@@ -44,6 +44,7 @@ impl Splunk {
             folder: self.folder.path().to_owned(),
             store: "store".into(),
             rejects: Arc::clone(&self.rejects) as _,
+            own_bytes: tunnelog::sink::OWN_BYTES,
         }
     }
 

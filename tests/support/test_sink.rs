@@ -348,7 +348,7 @@ impl Sink for TestSink {
     fn tell(&mut self, id: LaneId, epoch: Epoch, what: Tell) {
         let Some(lane) = self.lanes.get_mut(&id) else { return };
         match what {
-            Tell::Barrier | Tell::Flush => lane.flush = true,
+            Tell::Barrier | Tell::Hasten | Tell::Flush => lane.flush = true,
             Tell::Finish => (lane.flush, lane.finish) = (true, true),
             Tell::Discard => {
                 lane.epoch = epoch;

@@ -20,6 +20,7 @@ use super::conditions::words;
 use super::problem::{Level, Problem, Report, nearest};
 use super::tree::{Node, Path};
 use super::units::{Duration, Size};
+use crate::memory::Plan;
 
 /// Below this every slow answer would count as an outage.
 const SHORTEST_OUTAGE: Duration = Duration::from_secs(1);
@@ -42,6 +43,7 @@ pub(crate) fn validate(loaded: &Loaded, tree: &Node, report: &mut Report<'_>) {
     check.dead_letters();
     check.checkpoint();
     check.limits();
+    check.memory();
     check.status();
     check.files_differ();
     check.prefixes_differ();
@@ -247,6 +249,23 @@ impl Check<'_, '_, '_> {
             let notes = [&*format!("at most {LARGEST_RECORD}: its events must stay below 4 GiB once they are encoded")];
             self.error(&Path::of(&["limits", "record"]), "a larger record than the program can hold", &notes);
         }
+    }
+
+    /// The parts of the pipeline, each with the least that it works with, must fit `limits.memory`.
+    fn memory(&mut self) {
+        let limits = &self.loaded.pipeline.limits;
+        // What is wrong with that is said already.
+        if !(SMALLEST_RECORD..=LARGEST_RECORD).contains(&limits.record) {
+            return;
+        }
+        let Err(shortfall) = Plan::here(&self.loaded.pipeline) else { return };
+        let remedy = format!(
+            "raise it, leave a sink out, or lower `limits.record` (now {}), which inflating grows with, and what S3 \
+             sinks need at once",
+            limits.record
+        );
+        let message = format!("{} are too little for this pipeline", limits.memory);
+        self.error(&Path::of(&["limits", "memory"]), message, &[&format!("{shortfall}, in MiB"), &remedy]);
     }
 
     fn status(&mut self) {

@@ -339,7 +339,7 @@ impl Sink for Sender {
 
     fn tell(&mut self, lane: LaneId, epoch: Epoch, what: Tell) {
         match what {
-            Tell::Flush | Tell::Finish => self.send_now(),
+            Tell::Hasten | Tell::Flush | Tell::Finish => self.send_now(),
             // A checkpoint comes each second, and a record is billed as 5 KiB: what gathers goes when `linger` is over.
             Tell::Barrier => {}
             Tell::Discard => {

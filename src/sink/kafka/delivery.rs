@@ -510,7 +510,7 @@ impl Sink for Kafka {
 
     fn tell(&mut self, lane: LaneId, epoch: Epoch, what: Tell) {
         match what {
-            Tell::Barrier | Tell::Flush | Tell::Finish => {
+            Tell::Barrier | Tell::Hasten | Tell::Flush | Tell::Finish => {
                 self.eager = true;
                 self.partly_at = Some(Instant::now());
             }

@@ -2,7 +2,8 @@
 //!
 //! **Accepted** is the delivery report with `acks=all`. A message is never given up (`message.timeout.ms=0`): a broker
 //! that is away for a day finds everything in order when it comes back. What waits meanwhile is bounded: 32 MiB of
-//! admitted batches here (`ledger::HELD_BYTES`) and 64 MiB or 100,000 messages in librdkafka.
+//! admitted batches here (`ledger::HELD_BYTES`) and in librdkafka what `limits.memory` has for it, 64 MiB and 100,000
+//! messages at most.
 //!
 //! **Order** within a log stream: items of a lane are given to librdkafka in order, the key chooses the partition,
 //! idempotence keeps the order through librdkafka's own tries. A message that fails all the same ends the producer
@@ -100,7 +101,7 @@ fn settings(
     aws: Option<&SdkConfig>,
     schema: Option<&'static str>,
 ) -> Result<Settings, String> {
-    let mut settings = Settings::new(&context.folder, config)?;
+    let mut settings = Settings::new(&context.folder, config, context.own_bytes)?;
     settings.schema = schema;
     if config.sasl.as_ref().is_some_and(|sasl| sasl.mechanism == Mechanism::AwsMskIam) {
         let aws = aws.ok_or("`aws_msk_iam` needs AWS settings")?;

@@ -12,12 +12,18 @@ use rdkafka::config::RDKafkaLogLevel;
 use crate::config::kafka::{TopicTemplate, problems, shown_brokers};
 use crate::config::types::{KafkaCompression, KafkaKey, KafkaSink, Mechanism, Sasl, Tls};
 
-/// What librdkafka may hold for us, in KiB (64 MiB): copies of what the sink has admitted (32 MiB) and of what was
-/// discarded meanwhile. Counts against `limits.memory`.
-pub(super) const QUEUE_KIB: u32 = 64 * 1024;
-
-/// Messages that librdkafka may hold: some 300 bytes of bookkeeping each, 30 MiB.
+/// Messages that librdkafka may hold at most.
 pub(super) const QUEUE_MESSAGES: u32 = 100_000;
+
+/// Its bookkeeping of a message, in bytes.
+const MESSAGE_BYTES: u64 = 300;
+
+/// What librdkafka may hold for us of so many bytes, in KiB and in messages: copies of what the sink has admitted and of
+/// what was discarded meanwhile are two thirds, the bookkeeping is one.
+fn queue(own_bytes: u64) -> (u64, u64) {
+    let messages = (own_bytes / 3 / MESSAGE_BYTES).clamp(1, u64::from(QUEUE_MESSAGES));
+    ((own_bytes / 3 * 2 / 1024).max(1), messages)
+}
 
 /// Requests on their way to one broker: the most with which idempotence keeps the order.
 const IN_FLIGHT: u32 = 5;
@@ -48,7 +54,7 @@ pub(super) struct Settings {
 
 impl Settings {
     /// Reads the files that the part names. The error says what is wrong and what to do.
-    pub(super) fn new(folder: &Path, config: &KafkaSink) -> Result<Settings, String> {
+    pub(super) fn new(folder: &Path, config: &KafkaSink, own_bytes: u64) -> Result<Settings, String> {
         let wrong: Vec<String> =
             problems(config).into_iter().map(|(field, text)| format!("`kafka.{field}`: {text}")).collect();
         if !wrong.is_empty() {
@@ -64,6 +70,9 @@ impl Settings {
             client.set_log_level(RDKafkaLogLevel::Debug);
         }
         guarantees(&mut client);
+        let (kib, messages) = queue(own_bytes);
+        client.set("queue.buffering.max.kbytes", kib.to_string());
+        client.set("queue.buffering.max.messages", messages.to_string());
         client.set("bootstrap.servers", crate::config::kafka::brokers(config).join(","));
         client.set("compression.type", compression(config.compression));
         let iam = config.sasl.as_ref().is_some_and(|sasl| sasl.mechanism == Mechanism::AwsMskIam);
@@ -116,9 +125,7 @@ fn guarantees(client: &mut ClientConfig) {
         .set("max.in.flight.requests.per.connection", IN_FLIGHT.to_string())
         // As the Java clients do it.
         .set("partitioner", "murmur2_random")
-        .set("queuing.strategy", "fifo")
-        .set("queue.buffering.max.kbytes", QUEUE_KIB.to_string())
-        .set("queue.buffering.max.messages", QUEUE_MESSAGES.to_string());
+        .set("queuing.strategy", "fifo");
 }
 
 fn compression(compression: KafkaCompression) -> &'static str {

@@ -297,7 +297,7 @@ mod tests {
     fn chunks(batches: Vec<(Encoded, Selection)>) -> (Vec<Cut>, Vec<Due>) {
         let (shape, mut queue) = (shape(), Queue::default());
         for (number, (encoded, own)) in batches.into_iter().enumerate() {
-            queue.enqueue(BatchId(number as u64), Arc::new(encoded), own);
+            queue.enqueue(BatchId(number as u64), Arc::new(encoded).into(), own);
         }
         let (mut cuts, mut due, mut open): (Vec<Cut>, Vec<Due>, Option<Chunk<()>>) = (Vec::new(), Vec::new(), None);
         while let Some(record) = queue.peek() {

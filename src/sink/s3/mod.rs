@@ -100,7 +100,7 @@ pub async fn open(
     markers.claim(&marker::key(shape.template.fixed(), &context)).await?;
     let stale = stale::uploads(&client, &config.bucket, shape.template.fixed(), &place).await;
     let bucket = Bucket::new(aws, &config.bucket, config.kms_key.as_deref())?;
-    Ok(Box::new(sink::S3::new(bucket, shape, stale)))
+    Ok(Box::new(sink::S3::new(bucket, shape, stale, sink::object_bytes(context.own_bytes, objects))))
 }
 
 /// What `check --connect` says: what was reached, or what is wrong and what to do. It writes nothing.

@@ -4,15 +4,14 @@
 //! What waits is then one record more than the sink's bounds allow, and a record is bounded by `limits.record`.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
 
 use super::chunk::{Due, Whole};
-use crate::delivery::{BatchId, Encoded, LaneBatch, Receipt, RecordInfo, Selection};
+use crate::delivery::{BatchId, LaneBatch, Lent, Receipt, RecordInfo, Selection};
 use crate::source::Position;
 
 struct Queued {
     batch: BatchId,
-    encoded: Arc<Encoded>,
+    encoded: Lent,
     own: Selection,
     /// Records, and items, before these are taken.
     record: usize,
@@ -55,7 +54,7 @@ impl Queue {
         (id, receipt)
     }
 
-    pub(super) fn enqueue(&mut self, batch: BatchId, encoded: Arc<Encoded>, own: Selection) {
+    pub(super) fn enqueue(&mut self, batch: BatchId, encoded: Lent, own: Selection) {
         self.bytes += encoded.bytes.len();
         self.batches.push_back(Queued { batch, encoded, own, record: 0, item: 0 });
     }

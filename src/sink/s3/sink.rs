@@ -3,7 +3,7 @@
 //! How a cut chunk is sealed and published is `publish`. Everything runs inside [`Sink::next`], but for calls to S3:
 //! those are jobs of a set that this struct owns, so dropping it ends them.
 //!
-//! Memory: [`QUEUE_BYTES`] wait, [`OBJECT_BYTES`] are in open objects and parts on their way, over all lanes; beyond
+//! Memory: [`QUEUE_BYTES`] wait, [`object_bytes()`] are in open objects and parts on their way, over all lanes; beyond
 //! that, one batch a lane (of which at most one lane may add to its objects: the first that rebuilds a sealed chunk,
 //! which cannot be cut early) and the rest of a record that has begun.
 
@@ -15,6 +15,7 @@ use async_trait::async_trait;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 
+use super::Objects;
 use super::bucket::Bucket;
 use super::chunk::{Chunk, Due, Shape, Spread};
 use super::lane::{Clearing, Gathering, Lane, Rebuild};
@@ -30,9 +31,19 @@ const QUEUE_BYTES: usize = 32 * 1024 * 1024;
 /// Bytes of batches that may wait in one lane: some pieces, so that reading goes on while one is compressed.
 const LANE_QUEUE_BYTES: usize = 4 * 1024 * 1024;
 
-/// Bytes in open objects, compressors included, and in parts on their way, over all lanes. Beyond it the oldest chunk
-/// is cut early.
-const OBJECT_BYTES: usize = 64 * 1024 * 1024;
+/// What of the sink's own memory is not for objects: copies of parts in requests.
+const REQUEST_BYTES: u64 = 16 * 1024 * 1024;
+
+/// Nor this: the row group that is written, one at a time.
+const ROWS_BYTES: u64 = 64 * 1024 * 1024;
+
+/// Bytes in open objects, compressors included, and in parts on their way, over all lanes: 64 MiB are worth having. Beyond
+/// it the oldest chunk is cut early.
+pub(super) fn object_bytes(own_bytes: u64, objects: Objects) -> usize {
+    const GOOD: u64 = 64 * 1024 * 1024;
+    let rows = if objects == Objects::Parquet { ROWS_BYTES } else { 0 };
+    own_bytes.saturating_sub(REQUEST_BYTES + rows).min(GOOD) as usize
+}
 
 /// Bytes that are compressed before others get their turn: some milliseconds.
 const TURN_BYTES: usize = 256 * 1024;
@@ -59,6 +70,8 @@ pub(super) struct S3 {
     pub(super) litter: VecDeque<(String, String)>,
     pub(super) sweeping: usize,
     refused: BTreeSet<LaneId>,
+    /// See [`object_bytes()`].
+    most_object_bytes: usize,
     next_chunk: u64,
     /// Whose turn to be compressed comes after this lane's.
     last_turn: LaneId,
@@ -68,7 +81,12 @@ pub(super) struct S3 {
 }
 
 impl S3 {
-    pub(super) fn new(bucket: Bucket, shape: Shape, stale: HashMap<String, Vec<(String, String)>>) -> S3 {
+    pub(super) fn new(
+        bucket: Bucket,
+        shape: Shape,
+        stale: HashMap<String, Vec<(String, String)>>,
+        most_object_bytes: usize,
+    ) -> S3 {
         S3 {
             bucket: Arc::new(bucket),
             shape,
@@ -79,6 +97,7 @@ impl S3 {
             litter: VecDeque::new(),
             sweeping: 0,
             refused: BTreeSet::new(),
+            most_object_bytes,
             next_chunk: 0,
             last_turn: LaneId(0),
             down: false,
@@ -120,7 +139,7 @@ impl S3 {
 
     /// Cuts the oldest chunk early while open objects take too much.
     fn relieve(&mut self) {
-        if self.object_bytes() < OBJECT_BYTES {
+        if self.object_bytes() < self.most_object_bytes {
             return;
         }
         // What is on its way already makes room by itself.
@@ -145,7 +164,7 @@ impl S3 {
 
     /// Compresses some of what waits. Whether there was anything to do.
     fn work(&mut self) -> bool {
-        let full = self.object_bytes() >= OBJECT_BYTES;
+        let full = self.object_bytes() >= self.most_object_bytes;
         let first = if full { self.first_rebuilding() } else { None };
         let after = self.lanes.range(LaneId(self.last_turn.0 + 1)..).chain(self.lanes.range(..=self.last_turn));
         let ids: Vec<LaneId> = after.map(|(id, _)| *id).filter(|id| !full || first == Some(*id)).collect();
@@ -320,7 +339,7 @@ impl Sink for S3 {
         let Some(lane) = self.lanes.get_mut(&id) else { return };
         match what {
             // An object would hold the events of seconds: a chunk that is open is simply not settled.
-            Tell::Barrier => {}
+            Tell::Barrier | Tell::Hasten => {}
             Tell::Flush => lane.flush = true,
             Tell::Finish => {
                 lane.finish = true;

@@ -486,7 +486,7 @@ impl Sink for Sender {
 
     fn tell(&mut self, lane: LaneId, epoch: Epoch, what: Tell) {
         match what {
-            Tell::Barrier | Tell::Flush | Tell::Finish => {
+            Tell::Barrier | Tell::Hasten | Tell::Flush | Tell::Finish => {
                 self.due = self.due.map(|due| due.min(Instant::now()));
             }
             Tell::Discard => {

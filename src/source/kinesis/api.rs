@@ -15,19 +15,22 @@ use aws_sdk_kinesis::operation::get_records::GetRecordsOutput;
 use aws_sdk_kinesis::primitives::DateTime;
 use aws_sdk_kinesis::types::{ConsumerDescription, ShardIteratorType, StartingPosition, StreamStatus};
 use aws_sdk_kinesis::{Client, Config};
+use aws_smithy_runtime_api::client::http::SharedHttpClient;
 use tokio::sync::Semaphore;
 
 use super::lines::Events;
+use super::metered::{self, Metered};
 
 use crate::aws::{AwsError, Class, Place, explain};
 use crate::config::types::Kinesis;
+use crate::memory::Call;
 use crate::source::Position;
 
 /// How long a connection may take to be made.
-const CONNECT: Duration = Duration::from_secs(5);
+pub(super) const CONNECT: Duration = Duration::from_secs(5);
 
 /// How long an answer may take to begin.
-const READ: Duration = Duration::from_secs(30);
+pub(super) const READ: Duration = Duration::from_secs(30);
 
 /// How long an answer may take in all: 10 MB, as base64, at 2 Mbit/s.
 const ANSWER: Duration = Duration::from_secs(60);
@@ -79,6 +82,8 @@ pub(super) struct Shard {
 pub(super) struct Api {
     control: Client,
     data: Client,
+    /// What `data` goes over.
+    http: SharedHttpClient,
     /// How a client for subscriptions is made.
     subscribing: Config,
     begins: Arc<Semaphore>,
@@ -124,12 +129,14 @@ impl Api {
             TimeoutConfig::builder().connect_timeout(CONNECT).read_timeout(READ).operation_attempt_timeout(ANSWER);
         let builder = Builder::from(sdk).timeout_config(timeouts.build());
         let control = builder.clone().retry_config(RetryConfig::standard().with_max_attempts(CONTROL_TRIES)).build();
+        let http = metered::client(sdk);
         let data = builder.retry_config(RetryConfig::disabled());
         // A quiet shard's stream of events is no stalled one.
         let subscribing = data.clone().stalled_stream_protection(StalledStreamProtectionConfig::disabled()).build();
         Ok(Api {
             control: Client::from_conf(control),
-            data: Client::from_conf(data.build()),
+            data: Client::from_conf(data.http_client(http.clone()).build()),
+            http,
             subscribing,
             begins: Arc::new(Semaphore::new(BEGINS_AT_ONCE)),
             name: arn.is_none().then(|| stream.to_owned()),
@@ -258,9 +265,22 @@ impl Api {
             .ok_or_else(|| AwsError::malformed("kinesis:GetShardIterator", &self.place, "it names no iterator"))
     }
 
-    pub(super) async fn records(&self, iterator: &str, limit: i32) -> Result<GetRecordsOutput, AwsError> {
+    /// The memory for the answer is `lent`'s.
+    pub(super) async fn records(
+        &self,
+        iterator: &str,
+        limit: i32,
+        lent: Option<&Arc<Call>>,
+    ) -> Result<GetRecordsOutput, AwsError> {
         let call = self.data.get_records().shard_iterator(iterator).limit(limit).set_stream_arn(self.arn.clone());
-        call.send().await.map_err(|error| explain(&error, "kinesis:GetRecords", &self.place))
+        let answer = match lent {
+            Some(lent) => {
+                let metered = Metered { client: self.http.clone(), call: Arc::clone(lent) };
+                call.customize().config_override(Config::builder().http_client(metered)).send().await
+            }
+            None => call.send().await,
+        };
+        answer.map_err(|error| explain(&error, "kinesis:GetRecords", &self.place))
     }
 }
 

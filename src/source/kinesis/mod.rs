@@ -2,7 +2,8 @@
 //!
 //! `api` speaks to the service, `shards` keeps the list of them, `reader` reads one (`polled`, `subscribed` and `lost`
 //! are its parts), `pace` shares each shard's calls among its readers, `fan_out` has the consumer and `lines` the
-//! subscriptions, `meter` says how far behind they are, `probe` is what `check --connect` asks.
+//! subscriptions, `meter` says how far behind they are, `metered` counts the
+//! memory of answers, `probe` is what `check --connect` asks.
 //!
 //! Invariants: a shard is announced after its listed parents; no shard is forgotten (a listing counts only when it
 //! is complete, and a shard is given up only when two listings in a row miss it); a stream has no end, so the
@@ -16,6 +17,7 @@ mod fan_out;
 mod lines;
 mod lost;
 mod meter;
+mod metered;
 mod pace;
 mod polled;
 mod probe;
@@ -27,7 +29,7 @@ mod subscribed;
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 
 use aws_config::SdkConfig;
 use tokio::sync::Notify;
@@ -39,6 +41,7 @@ use self::meter::Meter;
 use self::pace::Pace;
 pub use self::source::KinesisSource;
 use crate::config::types::{Aws, Kinesis};
+use crate::memory::Fetch;
 use crate::source::{ShardId, Source, SourceError};
 
 /// Opens a stream: fails with what is wrong and what to do if it cannot be reached, described or listed.
@@ -102,6 +105,8 @@ struct Stream {
     open: AtomicUsize,
     /// Readers opened so far: each has a number.
     readers: AtomicU64,
+    /// Where readers take the memory for answers.
+    fetch: OnceLock<Arc<Fetch>>,
     /// Itself: readers outlive the call that opens them.
     own: Weak<Stream>,
 }

@@ -18,6 +18,7 @@ use super::pace::CALL_GAP;
 use super::reader::{ShardReader, Step};
 use crate::aws::{AwsError, Class};
 use crate::backoff::Backoff;
+use crate::memory::Call;
 use crate::source::{Feed, SourceError};
 
 /// Records in one answer: what the service allows.
@@ -114,11 +115,14 @@ impl ShardReader {
         if self.throttled.is_multiple_of(THROTTLES) { Err(SourceError::Retry(error.to_string())) } else { Ok(()) }
     }
 
-    pub(super) fn took_records(&mut self, answer: GetRecordsOutput) -> Result<(), SourceError> {
+    pub(super) fn took_records(&mut self, answer: GetRecordsOutput, lent: Option<&Call>) -> Result<(), SourceError> {
         let behind_ms = answer.millis_behind_latest.unwrap_or(0);
-        let taken = self.cursor.take(answer.records).map_err(|reason| {
+        let mut taken = self.cursor.take(answer.records).map_err(|reason| {
             SourceError::Retry(format!("kinesis:GetRecords on {}: {reason}", self.stream.api.place()))
         })?;
+        if let Some(lent) = lent {
+            taken.records.iter_mut().for_each(|record| record.data = lent.record(std::mem::take(&mut record.data)));
+        }
         (self.throttled, self.renewed, self.astray) = (0, 0, false);
         self.arrived += 1;
         if self.arrived.is_multiple_of(LARGER_AFTER) {

@@ -41,7 +41,7 @@ pub(super) async fn prove_reading(api: &Api, listing: &[Shard]) -> Result<(), St
         Ok(iterator) => iterator,
         Err(error) => return unless_it_passes(error),
     };
-    match api.records(&iterator, 1).await {
+    match api.records(&iterator, 1, None).await {
         Ok(_) => Ok(()),
         Err(error) => unless_it_passes(error),
     }

@@ -31,6 +31,7 @@ use super::pace::{CALL_GAP, Turn};
 use super::{ShardPace, Stream, lock, lost};
 use crate::aws::AwsError;
 use crate::backoff::Backoff;
+use crate::memory::{Call as Lent, Hurry};
 use crate::source::{Feed, Reader, ShardId, SourceError, StartAt};
 
 /// `next` answers at least this often while it waits for its turn or for an event.
@@ -55,7 +56,9 @@ pub(super) enum Step {
 
 pub(super) enum Answer {
     Iterator(Result<String, AwsError>),
-    Records(Box<Result<GetRecordsOutput, AwsError>>),
+    /// There is memory for an answer.
+    Lent(Arc<Lent>),
+    Records(Box<Result<GetRecordsOutput, AwsError>>, Option<Arc<Lent>>),
     Subscribed(Result<(Events, Arc<Client>), AwsError>),
     Event(Result<SubscribeToShardEvent, Over>),
     Examined(Fault, Result<Standing, String>),
@@ -74,6 +77,10 @@ pub(super) struct ShardReader {
     /// The service does not know the last position: the oldest record is next.
     pub astray: bool,
     call: Option<Call>,
+    /// Whether its calls go before those of others.
+    hurry: Hurry,
+    /// Memory for the next answer, if it had to be waited for.
+    lent: Option<Arc<Lent>>,
     /// The subscription, while `step` is to take events.
     pub line: Option<Line>,
     /// The pause before the next call.
@@ -112,6 +119,8 @@ impl ShardReader {
             step: Step::Iterator,
             astray: false,
             call: None,
+            hurry: Hurry::default(),
+            lent: None,
             line: None,
             not_before: None,
             feeds: VecDeque::new(),
@@ -187,15 +196,26 @@ impl ShardReader {
     }
 
     fn make_call(&mut self) -> Option<Call> {
-        let (stream, shard) = (Arc::clone(&self.stream), self.shard.clone());
+        let (stream, shard, lent) = (Arc::clone(&self.stream), self.shard.clone(), self.lent.take());
         match self.step.clone() {
             Step::Iterator => {
                 let begin = self.cursor.begin(self.astray);
                 Some(Box::pin(async move { Answer::Iterator(stream.api.iterator(&shard.shard, begin).await) }))
             }
             Step::Records(iterator) => {
-                let limit = self.limit;
-                Some(Box::pin(async move { get_records(&stream, &iterator, limit).await }))
+                let fetch = stream.fetch.get().cloned();
+                let lent = lent.or_else(|| fetch.as_ref()?.try_call(&self.hurry).map(Arc::new));
+                match (fetch, lent) {
+                    // What had to wait for memory has lost its turn: the calls of a second are counted when they are made.
+                    (Some(fetch), None) => {
+                        let hurry = Arc::clone(&self.hurry);
+                        Some(Box::pin(async move { Answer::Lent(Arc::new(fetch.call(&hurry).await)) }))
+                    }
+                    (_, lent) => {
+                        let limit = self.limit;
+                        Some(Box::pin(async move { get_records(&stream, &iterator, limit, lent).await }))
+                    }
+                }
             }
             Step::Subscribe(consumer) => {
                 let begin = self.cursor.resume();
@@ -212,8 +232,9 @@ impl ShardReader {
         match answer {
             Answer::Iterator(Ok(iterator)) => self.step = Step::Records(iterator),
             Answer::Iterator(Err(error)) => return self.no_iterator(error),
-            Answer::Records(answer) => match *answer {
-                Ok(answer) => return self.took_records(answer),
+            Answer::Lent(lent) => self.lent = Some(lent),
+            Answer::Records(answer, lent) => match *answer {
+                Ok(answer) => return self.took_records(answer, lent.as_deref()),
                 Err(error) => return self.no_records(error),
             },
             Answer::Subscribed(Ok((events, client))) => self.subscribed(events, client),
@@ -227,8 +248,9 @@ impl ShardReader {
 }
 
 /// The one place where GetRecords is called.
-async fn get_records(stream: &Stream, iterator: &str, limit: i32) -> Answer {
-    Answer::Records(Box::new(stream.api.records(iterator, limit).await))
+async fn get_records(stream: &Stream, iterator: &str, limit: i32, lent: Option<Arc<Lent>>) -> Answer {
+    let answer = stream.api.records(iterator, limit, lent.as_ref()).await;
+    Answer::Records(Box::new(answer), lent)
 }
 
 /// The one place where an event is taken from a subscription. `None`: none has come yet.
@@ -273,6 +295,12 @@ impl Reader for ShardReader {
             let answer = call.await;
             self.call = None;
             self.heard(answer)?;
+        }
+    }
+
+    fn set_hurry(&mut self, on: bool) {
+        if let Some(fetch) = self.stream.fetch.get() {
+            fetch.set_hurry(&self.hurry, on);
         }
     }
 }

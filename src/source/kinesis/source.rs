@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -25,6 +25,7 @@ use super::start::{FOUND_LATER, start_at};
 use super::{Seen, Stream, lock, probe};
 use crate::backoff::Backoff;
 use crate::config::types::Kinesis;
+use crate::memory::Fetch;
 use crate::source::{Reader, Reopen, ShardEvent, ShardId, Source, SourceError, StartAt};
 
 /// Between two listings of a quiet stream, before jitter. Listing takes one call a 1,000 shards; the account's limit
@@ -88,6 +89,7 @@ impl KinesisSource {
             fan_out,
             open: AtomicUsize::new(0),
             readers: AtomicU64::new(0),
+            fetch: OnceLock::new(),
             source,
         });
         tracing::info!(
@@ -258,5 +260,10 @@ impl Reopen for Stream {
     fn retention(&self) -> Option<Duration> {
         let hours = u64::try_from(self.seen().retention_hours).ok()?;
         Some(Duration::from_secs(hours * 3_600))
+    }
+
+    fn draw_on(&self, fetch: &Arc<Fetch>) {
+        // The first one counts: a source is part of one pipeline.
+        let _ = self.fetch.set(Arc::clone(fetch));
     }
 }

@@ -87,7 +87,7 @@ impl ShardReader {
 
     pub(super) fn took_event(&mut self, event: SubscribeToShardEvent) -> Result<(), SourceError> {
         let continuation = Position::parse(&event.continuation_sequence_number);
-        let taken = match self.cursor.take(event.records) {
+        let mut taken = match self.cursor.take(event.records) {
             Ok(taken) => taken,
             Err(reason) => {
                 // What polling finds there is said again, or is better.
@@ -96,6 +96,11 @@ impl ShardReader {
                 return Err(SourceError::Retry(format!("{} on {place}: {reason}", super::api::SUBSCRIBE)));
             }
         };
+        // It is here already: what the budget does not have is not counted.
+        if let Some(fetch) = self.stream.fetch.get() {
+            let lent = fetch.unasked(taken.bytes as u64 + 1024 * taken.records.len() as u64);
+            taken.records.iter_mut().for_each(|record| record.data = lent.record(std::mem::take(&mut record.data)));
+        }
         (self.refused, self.astray) = (0, false);
         self.resubscribe = Backoff::new(self.number);
         self.cursor.continues_at(continuation);
