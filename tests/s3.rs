@@ -14,6 +14,8 @@ mod lake;
 mod parquet_files;
 #[path = "s3/proxy.rs"]
 mod proxy;
+#[path = "s3/sizes.rs"]
+mod sizes;
 #[path = "stack/mod.rs"]
 mod stack;
 mod support;

@@ -27,6 +27,8 @@ pub(crate) struct Load {
     pub(crate) open_records: usize,
     /// Records in a piece.
     pub(crate) together: usize,
+    /// From one record's arrival to the next one's.
+    pub(crate) apart_ms: i64,
     /// Items of a record are of this many days, one after another.
     pub(crate) days: usize,
     /// Which items (record, item) a filter lets through.
@@ -54,6 +56,7 @@ impl Default for Load {
             padding: 20,
             open_records: 10_000,
             together: 1,
+            apart_ms: 1,
             days: 1,
             filter: all,
             expired: 0,
@@ -396,7 +399,7 @@ impl<'d> Bench<'d> {
         let mut own = FixedBitSet::new();
         while reader.next < self.load.records && records.len() < self.load.together && self.may_read > 0 {
             self.may_read -= 1;
-            records.push(record_info(reader.shard, reader.next as u64 + 1));
+            records.push(record_info(reader.shard, reader.next as u64 + 1, self.load.apart_ms));
             for item in 0..items_of(reader.shard, reader.next) {
                 let odd = self.load.odd.filter(|(place, _)| *place == (reader.shard, reader.next, item));
                 let time = Millis((item % self.load.days) as i64 * DAY_MS);
@@ -424,11 +427,11 @@ impl<'d> Bench<'d> {
     }
 }
 
-fn record_info(shard: usize, position: u64) -> RecordInfo {
+/// Each has a hundred bytes.
+fn record_info(shard: usize, position: u64, apart_ms: i64) -> RecordInfo {
     RecordInfo {
         position: Position::from(position),
-        // One a millisecond, of a hundred bytes.
-        arrival: Some(Millis(position as i64)),
+        arrival: Some(Millis(position as i64 * apart_ms)),
         bytes: 100,
         done: true,
         log_stream: Some(format!("stream-{shard}").into()),
