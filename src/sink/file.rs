@@ -7,7 +7,7 @@
 //! Promise: lines of one log stream stand in the order of records, except that a rewind repeats a whole suffix.
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, BufRead, BufReader, Seek, SeekFrom, Write};
+use std::io::{self, BufRead, BufReader, BufWriter, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use super::appender::{Appender, Medium, WriteError};
@@ -17,6 +17,9 @@ use crate::delivery::LaneBatch;
 /// Zstandard's default level: its speed suits a stream.
 #[cfg(feature = "zstd")]
 const ZSTD_LEVEL: i32 = 3;
+
+/// Items that are written one by one are gathered in so much.
+const SCRAPS_BYTES: usize = 64 * 1024;
 
 /// Opens a file sink: makes folders, takes the file for this process alone, cuts a torn tail off.
 pub fn file(config: &FileSink) -> Result<Appender<LineFile>, String> {
@@ -54,10 +57,15 @@ impl LineFile {
     /// Appends a unit that is compressed already, in a new file if the current one is full, and syncs it. On an
     /// error nothing of it remains once the next unit is written.
     pub(super) fn write(&mut self, unit: &[u8]) -> Result<(), String> {
-        if self.length > 0 && self.length + unit.len() as u64 > self.config.rotate.0 {
+        self.write_by(unit.len(), |file| file.write_all(unit))
+    }
+
+    /// The same with a unit of so many bytes that `write` writes.
+    fn write_by(&mut self, bytes: usize, write: impl FnOnce(&mut File) -> io::Result<()>) -> Result<(), String> {
+        if self.length > 0 && self.length + bytes as u64 > self.config.rotate.0 {
             self.rotate()?;
         }
-        self.append(unit).map_err(|error| advice("written", &self.path, &error))
+        self.append(write).map_err(|error| advice("written", &self.path, &error))
     }
 
     /// Whether the file still has its name: a person may have moved it away, to replay it.
@@ -83,14 +91,14 @@ impl LineFile {
         Ok(())
     }
 
-    fn append(&mut self, unit: &[u8]) -> io::Result<()> {
+    fn append(&mut self, write: impl FnOnce(&mut File) -> io::Result<()>) -> io::Result<()> {
         self.cut_torn_tail()?;
         self.torn = true;
         self.file.seek(SeekFrom::Start(self.length))?;
-        self.file.write_all(unit)?;
+        write(&mut self.file)?;
         self.file.sync_data()?;
+        self.length = self.file.stream_position()?;
         self.torn = false;
-        self.length += unit.len() as u64;
         Ok(())
     }
 }
@@ -100,6 +108,9 @@ impl Medium for LineFile {
     const UNIT_BYTES: usize = 4 * 1024 * 1024;
 
     fn write_unit(&mut self, parts: &[LaneBatch]) -> Result<(), WriteError> {
+        if self.config.compression == Compression::None {
+            return self.write_by(bytes_of(parts), |file| write_plain(file, parts)).map_err(WriteError::Retry);
+        }
         let unit = compress(self.config.compression, parts).map_err(|error| self.retry("compressed", &error))?;
         self.write(&unit).map_err(WriteError::Retry)
     }
@@ -252,7 +263,7 @@ fn whole_members(
 fn compress(compression: Compression, parts: &[LaneBatch]) -> io::Result<Vec<u8>> {
     match compression {
         Compression::None => {
-            let mut unit = Vec::with_capacity(parts.iter().map(|part| part.encoded.bytes.len()).sum());
+            let mut unit = Vec::with_capacity(bytes_of(parts));
             write_parts(&mut unit, parts)?;
             Ok(unit)
         }
@@ -270,6 +281,21 @@ fn compress(compression: Compression, parts: &[LaneBatch]) -> io::Result<Vec<u8>
         #[cfg(not(feature = "zstd"))]
         Compression::Zstd => Err(io::Error::new(io::ErrorKind::Unsupported, "built without the feature `zstd`")),
     }
+}
+
+/// Parts that are whole go out as they lie: a copy of a unit costs as much as writing it does.
+fn write_plain(file: &mut File, parts: &[LaneBatch]) -> io::Result<()> {
+    let mut out = BufWriter::with_capacity(SCRAPS_BYTES, file);
+    write_parts(&mut out, parts)?;
+    out.flush()
+}
+
+fn bytes_of(parts: &[LaneBatch]) -> usize {
+    let part = |part: &LaneBatch| match part.whole() {
+        Some(bytes) => bytes.len(),
+        None => part.items().map(|(_, _, bytes)| bytes.len()).sum(),
+    };
+    parts.iter().map(part).sum()
 }
 
 fn write_parts(out: &mut impl Write, parts: &[LaneBatch]) -> io::Result<()> {

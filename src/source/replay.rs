@@ -23,8 +23,9 @@ use crate::decode::recognize::{Item, Recognizer, Unreadable};
 use crate::normalize::stream::StreamIdentity;
 use crate::telemetry::rate_limit::RateLimit;
 
-/// What is read in one go at most: a batch of records and of bytes.
-const BATCH_RECORDS: usize = 1000;
+/// What is read in one go at most: a batch of records and of bytes. Records of one to five events have some hundred
+/// bytes, and a batch should be some pieces even so.
+const BATCH_RECORDS: usize = 4000;
 /// See [`BATCH_RECORDS`].
 const BATCH_BYTES: usize = 1024 * 1024;
 
