@@ -25,6 +25,7 @@ import handler
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
 VRL = ROOT / "target" / "compare" / "release" / "compare-vrl"
+BENTHOS = ROOT / "target" / "compare" / "benthos"
 
 PIPELINE = """\
 sources: {{ main: {{ simulate: {{}} }} }}
@@ -91,12 +92,23 @@ def vector(job, folder):
     return [program, "--quiet", "--config", HERE / "vector.yaml"], settings
 
 
-def redpanda(job, folder):
+def redpanda(program):
+    def start(job, folder):
+        return [program, "run", HERE / "redpanda-connect.yaml"], {"COMPARE_TABLE": job.folder / "connections.json"}
+
+    return start
+
+
+def benthos(job, folder):
+    return redpanda(need(BENTHOS, f"build it, some minutes: go build -C {HERE}/benthos -o {BENTHOS}"))(job, folder)
+
+
+def redpanda_connect(job, folder):
     remedy = "https://docs.redpanda.com/connect/get-started/quickstarts/ (or Bento, with the same file)"
     program = next((found for name in ("redpanda-connect", "bento") if (found := shutil.which(name))), None)
     if not program:
         raise Missing(remedy)
-    return [program, "run", HERE / "redpanda-connect.yaml"], {"COMPARE_TABLE": job.folder / "connections.json"}
+    return redpanda(program)(job, folder)
 
 
 CONTESTANTS = [
@@ -105,7 +117,8 @@ CONTESTANTS = [
     ("Python handler", python, None),
     ("VRL, the crate", vrl, None),
     ("Vector", vector, None),
-    ("Redpanda Connect", redpanda, None),
+    ("Benthos, the module", benthos, None),
+    ("Redpanda Connect", redpanda_connect, None),
 ]
 
 
