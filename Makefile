@@ -26,7 +26,7 @@ STATIC_TRIPLE := $(shell uname -m)-unknown-linux-gnu
 STATIC_BINARY := $(TARGET_DIR)/$(STATIC_TRIPLE)/release/tunnelog
 IMAGE_CONTEXT := $(TARGET_DIR)/image
 
-.PHONY: help demo demo-stack stack test simulate chaos fuzz check fmt deny deny-advisories bench bench-check bench-steps profiled schemas golden static image clean \
+.PHONY: help demo demo-stack stack test simulate chaos fuzz check fmt deny deny-advisories bench bench-check bench-steps bench-process profiled schemas golden static image clean \
 	need-cargo need-c need-fuzz need-lints
 
 help: ## This list
@@ -100,6 +100,14 @@ bench-check: need-cargo need-c ## The same in a few rounds; fails if a ratio is 
 
 bench-steps: need-cargo need-c ## Each step of the core by Criterion, to compare a change with what was before it
 	$(IN_ROOT) $(CARGO) bench --locked $(CORE_FEATURES) --bench core -- $(BENCH_FLAGS)
+
+# `make bench-process PARTS="size start"`: only those; PROGRAM=target/profiling/tunnelog: another build.
+PARTS ?=
+PROGRAM ?=
+
+bench-process: need-cargo need-c ## What the whole process costs: size, start, idle with 1,000 shards, an hour of traffic, cores
+	$(if $(PROGRAM),,$(IN_ROOT) $(CARGO) build --locked --release --bin tunnelog)
+	$(IN_ROOT) benches/process/run.py --tunnelog "$(or $(PROGRAM),$(TARGET_DIR)/release/tunnelog)" $(PARTS)
 
 # Symbols kept and line tables added, otherwise what `make static` ships.
 profiled: need-cargo need-c ## A binary to take flame graphs of: target/profiling/tunnelog (ARCHITECTURE.md says how)
