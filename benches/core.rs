@@ -9,6 +9,10 @@ use std::time::Duration;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 
+#[cfg(feature = "mimalloc")]
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn benchmarks(criterion: &mut Criterion) {
     let (corpora, inventories) = corpus::all();
     for corpus in &corpora {
