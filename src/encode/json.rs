@@ -4,13 +4,13 @@
 //! rendered once, when the format is made. serde's form of the view is the meaning ([`JsonFormat::encode_by_serde`]);
 //! `write` comes to the same bytes quicker.
 
+mod place;
 mod text;
-mod vpn;
 mod write;
 
 use serde::Serialize;
 
-pub use vpn::Repeat;
+pub use place::Repeat;
 
 use super::carry::carries_raw;
 use crate::config::types::{JsonOptions, RawOption};

@@ -91,6 +91,27 @@ fn quick_and_plain_ways_agree_where_connections_take_turns() {
     assert!(twins::record(record.as_bytes(), &snapshot()));
 }
 
+/// The same for accounts and Regions, of which some need an escape: `""` as it is written ends in what `\"` is.
+#[test]
+fn quick_and_plain_ways_agree_where_accounts_and_regions_take_turns() {
+    let texts = ["123456789012", r#"\"\""#, r#"\\\""#, r"\n", "n", ""];
+    let line = r#"{"resource_id": "vpn-0a1b2c3d4e5f60718_203.0.113.17", "type": "RouteStatus", "status": "UPDATED"}"#;
+    let line = serde_json::to_string(line).unwrap();
+    let pairs = texts.iter().flat_map(|account| texts.iter().map(move |region| (account, region)));
+    let events: Vec<String> = pairs
+        .flat_map(|pair| [pair, pair])
+        .enumerate()
+        .map(|(id, (account, region))| {
+            format!(
+                r#"{{"id":"1{id:06}","timestamp":1762580400000,"message":{line},"extractedFields":{{"@aws.account":"{account}","@aws.region":"{region}"}}}}"#
+            )
+        })
+        .collect();
+    let before = envelope("a-BGP.log", std::iter::empty());
+    let record = before.replace("\"logEvents\":[", &format!("\"logEvents\":[{}", events.join(",")));
+    twins::record(record.as_bytes(), &snapshot());
+}
+
 #[test]
 fn quick_and_plain_ways_agree_on_a_simulated_day_nearly_all_of_which_is_usual() {
     let fleet = Fleet::new(&Simulate { connections: 3, hours: 24, ..Simulate::default() }).unwrap();

@@ -27,10 +27,25 @@ fn is_special(byte: u8) -> bool {
     byte < b' ' || byte == b'"' || byte == b'\\'
 }
 
+/// Whether a text has anything to escape, which nearly none has. In steps of one length, and without a way out of a
+/// step, so that each is compiled to a few wide instructions; the last ones overlap.
+fn has_special(text: &[u8]) -> bool {
+    fn any<const N: usize>(bytes: &[u8; N]) -> bool {
+        bytes.iter().fold(false, |found, byte| found | is_special(*byte))
+    }
+    let (steps, _) = text.as_chunks::<16>();
+    if let Some(last) = text.last_chunk::<16>() {
+        return steps.iter().fold(any(last), |found, step| found | any(step));
+    }
+    match (text.first_chunk::<8>(), text.last_chunk::<8>()) {
+        (Some(first), Some(last)) => any(first) | any(last),
+        _ => text.iter().any(|byte| is_special(*byte)),
+    }
+}
+
 fn escaped(out: &mut Vec<u8>, text: &str) {
     let mut rest = text.as_bytes();
-    // Nearly no text has anything to escape. Without a way out of the loop it is compiled to wide instructions.
-    if rest.iter().fold(false, |found, byte| found | is_special(*byte)) {
+    if has_special(rest) {
         while let Some(at) = rest.iter().position(|byte| is_special(*byte)) {
             let (before, after) = rest.split_at(at);
             out.extend_from_slice(before);
@@ -74,10 +89,12 @@ fn displayed(out: &mut Vec<u8>, value: impl Display) {
 
 /// 32 hex digits with their quotes.
 pub(super) fn hex(out: &mut Vec<u8>, value: u128) {
-    const HEX: &[u8; 16] = b"0123456789abcdef";
+    // `a` stands 39 places after the one that would follow `9`. Without a table: wide instructions.
+    let digit = |nibble: u8| nibble + b'0' + if nibble > 9 { 39 } else { 0 };
     let mut text = [b'"'; 34];
-    for (slot, nibble) in text.iter_mut().skip(1).take(32).zip((0..32).rev()) {
-        *slot = HEX.get((value >> (4 * nibble)) as usize & 15).copied().unwrap_or_default();
+    let (pairs, _) = text[1..33].as_chunks_mut::<2>();
+    for (pair, byte) in pairs.iter_mut().zip(value.to_be_bytes()) {
+        *pair = [digit(byte >> 4), digit(byte & 15)];
     }
     out.extend_from_slice(&text);
 }

@@ -9,9 +9,9 @@
 use serde::Serialize;
 
 use super::View;
+use super::place::{Repeat, log, observed, place};
 use super::text::{hex, ip, number, prefix, string, time, word};
-use super::vpn::{Repeat, vpn};
-use crate::event::{AsNumbers, Bgp, Cloud, Ike, Log};
+use crate::event::{AsNumbers, Bgp, Ike};
 
 /// Appends the event without a newline. `false`: a value refused to be written.
 pub(super) fn event(out: &mut Vec<u8>, view: &View<'_, '_>, repeat: &mut Repeat) -> bool {
@@ -19,20 +19,20 @@ pub(super) fn event(out: &mut Vec<u8>, view: &View<'_, '_>, repeat: &mut Repeat)
         schema,
         id,
         time: when,
-        observed,
+        observed: arrival,
         kind,
         action,
         transition,
         session_state,
         severity,
         summary,
-        cloud: place,
-        vpn: connection,
+        cloud,
+        vpn,
         route_server,
         bgp: of_bgp,
         ike: of_ike,
         problems,
-        log: from,
+        log: names,
         origin,
         raw,
     } = view;
@@ -40,22 +40,21 @@ pub(super) fn event(out: &mut Vec<u8>, view: &View<'_, '_>, repeat: &mut Repeat)
     member(out, r#","schema":"#, *schema, word);
     member(out, r#","id":"#, id.0, hex);
     member(out, r#","time":"#, *when, time);
-    optional(out, r#","observed":"#, *observed, time);
+    if let Some(arrival) = arrival {
+        observed(out, *arrival, repeat);
+    }
     member(out, r#","kind":"#, kind.as_str(), word);
     member(out, r#","action":"#, action.as_str(), word);
     optional(out, r#","transition":"#, transition.map(|it| it.as_str()), word);
     optional(out, r#","session_state":"#, session_state.map(|it| it.as_str()), word);
     member(out, r#","severity":"#, severity.as_str(), word);
     member(out, r#","summary":"#, *summary, string);
-    member(out, r#","cloud":"#, place, |out, place| object(out, |out| cloud(out, place)));
-    if let Some(connection) = connection {
-        vpn(out, connection, repeat);
-    }
+    place(out, cloud, *vpn, repeat);
     let mut written = optional_by_serde(out, r#","route_server":"#, *route_server);
     optional(out, r#","bgp":"#, *of_bgp, |out, it| object(out, |out| bgp(out, it)));
     optional(out, r#","ike":"#, *of_ike, |out, it| object(out, |out| ike(out, it)));
     written &= optional_by_serde(out, r#","problems":"#, Some(problems).filter(|problems| !problems.is_empty()));
-    member(out, r#","log":"#, from, |out, from| object(out, |out| log(out, from)));
+    log(out, names, repeat);
     written &= optional_by_serde(out, r#","origin":"#, *origin);
     optional(out, r#","raw":"#, *raw, string);
     close(out, start);
@@ -94,21 +93,12 @@ pub(super) fn object(out: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>)) {
 }
 
 /// Makes an object of the members from `start` on.
-fn close(out: &mut Vec<u8>, start: usize) {
+pub(super) fn close(out: &mut Vec<u8>, start: usize) {
     match out.get_mut(start) {
         Some(comma) => *comma = b'{',
         None => out.push(b'{'),
     }
     out.push(b'}');
-}
-
-fn cloud(out: &mut Vec<u8>, cloud: &Cloud<'_>) {
-    let Cloud { provider, account_id, account_name, account_ou, region } = cloud;
-    member(out, r#","provider":"#, *provider, word);
-    optional(out, r#","account_id":"#, account_id.as_deref(), string);
-    optional(out, r#","account_name":"#, *account_name, string);
-    optional(out, r#","account_ou":"#, *account_ou, string);
-    optional(out, r#","region":"#, region.as_deref(), string);
 }
 
 fn bgp(out: &mut Vec<u8>, bgp: &Bgp<'_>) {
@@ -179,17 +169,4 @@ fn ike(out: &mut Vec<u8>, ike: &Ike<'_>) {
     optional(out, r#","peer":"#, *peer, ip);
     optional(out, r#","spi":"#, spi.as_deref(), string);
     optional(out, r#","request_id":"#, *request_id, number);
-}
-
-fn log(out: &mut Vec<u8>, log: &Log<'_>) {
-    let Log { group_name, stream_name, event_id, owner_account_id } = log;
-    let named = [
-        (r#","group_name":"#, group_name),
-        (r#","stream_name":"#, stream_name),
-        (r#","event_id":"#, event_id),
-        (r#","owner_account_id":"#, owner_account_id),
-    ];
-    for (key, value) in named {
-        optional(out, key, Some(*value).filter(|value| !value.is_empty()), string);
-    }
 }

@@ -1,0 +1,218 @@
+//! Where an event happened: the members `cloud` and `vpn`, the log in `log`, and the record's arrival, `observed`. The
+//! longest part of an event, and the same for nearly all events of a record, so it is written once and then copied.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::ops::Range;
+
+use super::text::{ip, number, prefix, string, time, word};
+use super::write::{close, member, object, optional};
+use crate::event::{Cloud, CustomerGateway, Gateway, InventoryInfo, Log, Millis, Tunnel, Vpn};
+
+/// What stands in a buffer already and may be copied: an event's place is the one before's, nearly always.
+///
+/// To be forgotten (`Repeat::default()`) where the inventory or the buffer may be another than before.
+#[derive(Clone, Debug, Default)]
+pub struct Repeat {
+    observed: Option<(Millis, Range<usize>)>,
+    place: Option<Place>,
+    log: Option<Names>,
+}
+
+/// The members `cloud` and `vpn`, and what tells that another event's are the same: what a snapshot says of an account,
+/// of a connection and of one of its tunnels is always the same, so their names are enough.
+#[derive(Clone, Debug)]
+struct Place {
+    written: Range<usize>,
+    account_id: Text,
+    region: Text,
+    connection_id: Text,
+    outside_ip: Option<IpAddr>,
+}
+
+/// The member `log` up to the names of its group and stream.
+#[derive(Clone, Debug)]
+struct Names {
+    written: Range<usize>,
+    group: Text,
+    stream: Text,
+}
+
+/// A text that has been written.
+#[derive(Clone, Debug)]
+enum Text {
+    Absent,
+    /// It stands here as it is.
+    Plain(Range<usize>),
+    /// It needed an escape: to be written anew each time.
+    Escaped,
+}
+
+impl Text {
+    /// Appends a member, if it has a value.
+    fn write(out: &mut Vec<u8>, key: &str, value: Option<&str>) -> Text {
+        let Some(value) = value else { return Text::Absent };
+        out.extend_from_slice(key.as_bytes());
+        let start = out.len() + 1;
+        string(out, value);
+        // Every escape is longer than what it stands for.
+        let written = start..out.len() - 1;
+        if written.len() == value.len() { Text::Plain(written) } else { Text::Escaped }
+    }
+
+    fn is(&self, out: &[u8], value: Option<&str>) -> bool {
+        match (self, value) {
+            (Text::Absent, None) => true,
+            (Text::Plain(known), Some(value)) => out.get(known.clone()) == Some(value.as_bytes()),
+            _ => false,
+        }
+    }
+}
+
+impl Place {
+    fn is(&self, out: &[u8], cloud: &Cloud<'_>, vpn: Option<&Vpn<'_>>) -> bool {
+        self.connection_id.is(out, vpn.map(|vpn| &*vpn.connection_id))
+            && self.outside_ip == outside_ip(vpn)
+            && self.account_id.is(out, cloud.account_id.as_deref())
+            && self.region.is(out, cloud.region.as_deref())
+    }
+}
+
+impl Names {
+    fn are(&self, out: &[u8], log: &Log<'_>) -> bool {
+        self.stream.is(out, present(log.stream_name)) && self.group.is(out, present(log.group_name))
+    }
+}
+
+fn outside_ip(vpn: Option<&Vpn<'_>>) -> Option<IpAddr> {
+    vpn?.tunnel.as_ref()?.outside_ip
+}
+
+/// Appends the member `observed`, copied if it is the time that `repeat` points at.
+pub(super) fn observed(out: &mut Vec<u8>, when: Millis, repeat: &mut Repeat) {
+    if let Some((_, written)) = repeat.observed.as_ref().filter(|(known, _)| *known == when) {
+        return out.extend_from_within(written.clone());
+    }
+    let start = out.len();
+    member(out, r#","observed":"#, when, time);
+    repeat.observed = Some((when, start..out.len()));
+}
+
+/// Appends the members `cloud` and `vpn`, copied if they are the ones that `repeat` points at.
+pub(super) fn place(out: &mut Vec<u8>, cloud: &Cloud<'_>, vpn: Option<&Vpn<'_>>, repeat: &mut Repeat) {
+    if let Some(known) = repeat.place.as_ref().filter(|known| known.is(out, cloud, vpn)) {
+        return out.extend_from_within(known.written.clone());
+    }
+    let start = out.len();
+    let Cloud { provider, account_id, account_name, account_ou, region } = cloud;
+    let mut names = [const { Text::Absent }; 3];
+    let [account_text, region_text, connection_text] = &mut names;
+    out.extend_from_slice(br#","cloud":"#);
+    object(out, |out| {
+        member(out, r#","provider":"#, *provider, word);
+        *account_text = Text::write(out, r#","account_id":"#, account_id.as_deref());
+        optional(out, r#","account_name":"#, *account_name, string);
+        optional(out, r#","account_ou":"#, *account_ou, string);
+        *region_text = Text::write(out, r#","region":"#, region.as_deref());
+    });
+    optional(out, r#","vpn":"#, vpn, |out, vpn| object(out, |out| *connection_text = vpn_members(out, vpn)));
+    let [account_id, region, connection_id] = names;
+    let written = start..out.len();
+    repeat.place = Some(Place { written, account_id, region, connection_id, outside_ip: outside_ip(vpn) });
+}
+
+/// Appends the member `log`, whose names are copied if they are the ones that `repeat` points at.
+pub(super) fn log(out: &mut Vec<u8>, log: &Log<'_>, repeat: &mut Repeat) {
+    const KEY: &[u8] = br#","log":"#;
+    let start = out.len();
+    if let Some(known) = repeat.log.as_ref().filter(|known| known.are(out, log)) {
+        // The comma that begins them has become the brace already, and becomes it once more.
+        out.extend_from_within(known.written.clone());
+    } else {
+        out.extend_from_slice(KEY);
+        let group = Text::write(out, r#","group_name":"#, present(log.group_name));
+        let stream = Text::write(out, r#","stream_name":"#, present(log.stream_name));
+        repeat.log = Some(Names { written: start..out.len(), group, stream });
+    }
+    optional(out, r#","event_id":"#, present(log.event_id), string);
+    optional(out, r#","owner_account_id":"#, present(log.owner_account_id), string);
+    close(out, start + KEY.len());
+}
+
+fn present(text: &str) -> Option<&str> {
+    Some(text).filter(|text| !text.is_empty())
+}
+
+/// Appends the members of `vpn`; the first one's text.
+fn vpn_members(out: &mut Vec<u8>, vpn: &Vpn<'_>) -> Text {
+    let Vpn {
+        connection_id,
+        name,
+        connection_state,
+        routing,
+        transport,
+        transport_attachment_id,
+        tunnel: of_two,
+        customer_gateway: customers,
+        gateway: ours,
+        tags: pairs,
+        inventory: known,
+    } = vpn;
+    let text = Text::write(out, r#","connection_id":"#, Some(connection_id));
+    optional(out, r#","name":"#, *name, string);
+    optional(out, r#","connection_state":"#, *connection_state, string);
+    optional(out, r#","routing":"#, routing.map(|it| it.as_str()), word);
+    optional(out, r#","transport":"#, transport.map(|it| it.as_str()), word);
+    optional(out, r#","transport_attachment_id":"#, *transport_attachment_id, string);
+    optional(out, r#","tunnel":"#, of_two.as_ref(), |out, it| object(out, |out| tunnel(out, it)));
+    optional(out, r#","customer_gateway":"#, *customers, |out, it| object(out, |out| customer_gateway(out, it)));
+    optional(out, r#","gateway":"#, *ours, |out, it| object(out, |out| gateway(out, it)));
+    optional(out, r#","tags":"#, *pairs, |out, it| object(out, |out| tags(out, it)));
+    optional(out, r#","inventory":"#, known.as_ref(), |out, it| object(out, |out| inventory(out, it)));
+    text
+}
+
+fn tunnel(out: &mut Vec<u8>, tunnel: &Tunnel) {
+    let Tunnel { index, outside_ip, inside_cidr, inside_ipv6_cidr } = tunnel;
+    optional(out, r#","index":"#, index.map(u64::from), number);
+    optional(out, r#","outside_ip":"#, *outside_ip, ip);
+    optional(out, r#","inside_cidr":"#, *inside_cidr, prefix);
+    optional(out, r#","inside_ipv6_cidr":"#, *inside_ipv6_cidr, prefix);
+}
+
+fn customer_gateway(out: &mut Vec<u8>, gateway: &CustomerGateway) {
+    let CustomerGateway { id, name, ip: address, asn, device } = gateway;
+    member(out, r#","id":"#, id, |out, id| string(out, id));
+    optional(out, r#","name":"#, name.as_deref(), string);
+    optional(out, r#","ip":"#, *address, ip);
+    optional(out, r#","asn":"#, asn.map(u64::from), number);
+    optional(out, r#","device":"#, device.as_deref(), string);
+}
+
+fn gateway(out: &mut Vec<u8>, gateway: &Gateway) {
+    let Gateway { kind, id, name, owner_account_id, asn, vpc_id, arn } = gateway;
+    member(out, r#","kind":"#, kind.as_str(), word);
+    optional(out, r#","id":"#, id.as_deref(), string);
+    optional(out, r#","name":"#, name.as_deref(), string);
+    optional(out, r#","owner_account_id":"#, owner_account_id.as_deref(), string);
+    optional(out, r#","asn":"#, asn.map(u64::from), number);
+    optional(out, r#","vpc_id":"#, vpc_id.as_deref(), string);
+    optional(out, r#","arn":"#, arn.as_deref(), string);
+}
+
+fn tags(out: &mut Vec<u8>, tags: &BTreeMap<String, String>) {
+    for (key, value) in tags {
+        out.push(b',');
+        string(out, key);
+        out.push(b':');
+        string(out, value);
+    }
+}
+
+fn inventory(out: &mut Vec<u8>, inventory: &InventoryInfo<'_>) {
+    let InventoryInfo { state, as_of, tunnel_status, accepted_routes } = inventory;
+    member(out, r#","state":"#, state.as_str(), word);
+    optional(out, r#","as_of":"#, *as_of, time);
+    optional(out, r#","tunnel_status":"#, *tunnel_status, string);
+    optional(out, r#","accepted_routes":"#, *accepted_routes, number);
+}
