@@ -39,6 +39,9 @@ fn max_piece_bytes() -> usize {
     MAX_PIECE_BYTES
 }
 
+/// How much memory is asked for at once; a piece that needs more grows by doubling.
+const MAX_RESERVED_BYTES: usize = 256 * 1024;
+
 /// Connections that one piece reports as unknown; the rest will be reported by a later one.
 const MAX_MISSES: usize = 64;
 
@@ -108,6 +111,8 @@ pub struct Seen<'a> {
     pub account: Option<Cow<'a, str>>,
     /// See `account`.
     pub region: Option<Cow<'a, str>>,
+    /// How many events of the record follow; 0 where that is not known.
+    pub follow: u32,
 }
 
 /// Who is shown a record's events.
@@ -331,7 +336,7 @@ impl Core {
             if seen.lookup == Lookup::Miss {
                 note_miss(event, out);
             }
-            self.emit(event, out);
+            self.emit(event, seen.follow as usize, out);
             info.get_or_insert_with(|| record_info(record, event, seen));
             if out.bytes() < max_piece_bytes() { Go::On } else { Go::Stop }
         })?;
@@ -384,7 +389,7 @@ impl Core {
     }
 
     /// Routes an event, and encodes it once for each format that a sink wants it in.
-    fn emit(&self, event: &Event<'_>, out: &mut Output) {
+    fn emit(&self, event: &Event<'_>, follow: usize, out: &mut Output) {
         out.counts.events[event.kind as usize] += 1;
         let mut encoded: [Option<usize>; MAX_FORMATS] = [None; MAX_FORMATS];
         for (sink, (format, filter)) in self.sinks.iter().enumerate() {
@@ -402,8 +407,15 @@ impl Core {
             let item = match encoded.get(*format).copied().flatten() {
                 Some(item) => item,
                 None => {
-                    let Buffer { bytes, repeat, .. } = &mut out.buffers[*format];
+                    let record = out.records.len() as u32;
+                    let Buffer { bytes, items, repeat } = &mut out.buffers[*format];
+                    let start = bytes.len();
                     self.formats[*format].encode_next(event, bytes, repeat);
+                    // The first of a record, and all will follow: make room at once, as if they were as long.
+                    if filter.passes_all() && items.last().is_none_or(|item| item.record != record) {
+                        items.reserve(follow + 1);
+                        bytes.reserve((follow * (bytes.len() - start)).min(MAX_RESERVED_BYTES));
+                    }
                     out.push(*format, event.id, (event.time, event.kind, event.action, event.severity))
                 }
             };

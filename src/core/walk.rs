@@ -10,7 +10,7 @@ use super::{From, Go, Resume, Seen, Visit, Walked, account_of};
 use crate::decode::envelope::{Envelope, MessageKind};
 use crate::decode::scan::{Scanned, scan};
 use crate::decode::{DecodeError, LogEvent, LogStream};
-use crate::enrich::{Snapshot, enrich};
+use crate::enrich::{Finder, Snapshot};
 use crate::event::{Event, Origin};
 use crate::normalize::line::Line;
 use crate::normalize::stream::StreamIdentity;
@@ -36,7 +36,16 @@ pub(super) struct Walk<'w> {
     pub(super) keeps_raw: bool,
 }
 
-impl Walk<'_> {
+/// What a record's events are read with, one after the other.
+struct Tools<'t> {
+    texts: &'t mut Texts,
+    finder: Finder<'t>,
+    visit: Visit<'t>,
+    /// How many events the record has, if that is known.
+    count: u32,
+}
+
+impl<'w> Walk<'w> {
     /// Shows the events of the record whose plain bytes are given.
     pub(super) fn show_all(
         self,
@@ -45,8 +54,9 @@ impl Walk<'_> {
         texts: &mut Texts,
         visit: Visit<'_>,
     ) -> Result<Walked, DecodeError> {
+        let mut tools = Tools { texts, finder: Finder::new(self.snapshot), visit, count: 0 };
         if let Some(scanned) = scan(plain, escaped::line) {
-            return Ok(self.scanned(&scanned, resume, texts, visit));
+            return Ok(self.scanned(&scanned, resume, &mut tools));
         }
         let envelope = Envelope::parse(plain)?;
         if envelope.kind == MessageKind::Control {
@@ -57,14 +67,16 @@ impl Walk<'_> {
         loop {
             let index = events.cursor().index();
             let Some(log) = events.next() else { return Ok(Walked::ToTheEnd) };
-            let go = self.show(&envelope.stream, &identity, index, &log, texts, visit);
+            let go = self.show(&envelope.stream, &identity, index, &log, &mut tools);
             if go == Go::Stop && !events.is_at_end() {
                 return Ok(Walked::Stopped(Resume(events.cursor())));
             }
         }
     }
 
-    fn scanned(self, scanned: &Scanned<'_, Line<'_>>, resume: Resume, texts: &mut Texts, visit: Visit<'_>) -> Walked {
+    fn scanned(self, scanned: &Scanned<'_, Line<'_>>, resume: Resume, tools: &mut Tools<'_>) -> Walked {
+        // The scan takes far fewer.
+        tools.count = u32::try_from(scanned.events.len()).unwrap_or(u32::MAX);
         let stream = &scanned.stream;
         let identity = StreamIdentity::parse(&stream.stream);
         let mut events = (resume.0.index()..).zip(scanned.events.iter().skip(resume.0.index() as usize)).peekable();
@@ -72,13 +84,13 @@ impl Walk<'_> {
             let quick = event.line.as_ref().filter(|_| !self.keeps_raw);
             let shown = quick.and_then(|line| {
                 let log = event.log("");
-                self.show_line(stream, &identity, index, &log, line, texts, visit)
+                self.show_line(stream, &identity, index, &log, line, tools)
             });
             let go = shown.unwrap_or_else(|| {
-                let mut line = std::mem::take(&mut texts.line);
+                let mut line = std::mem::take(&mut tools.texts.line);
                 event.unescape(&mut line);
-                let go = self.show(stream, &identity, index, &event.log(&line), texts, visit);
-                texts.line = line;
+                let go = self.show(stream, &identity, index, &event.log(&line), tools);
+                tools.texts.line = line;
                 go
             });
             if let (Go::Stop, Some((next, event))) = (go, events.peek()) {
@@ -89,7 +101,6 @@ impl Walk<'_> {
     }
 
     /// Shows an event whose line has been read; nothing if the event has to carry the line itself.
-    #[expect(clippy::too_many_arguments, reason = "one event's parts")]
     fn show_line(
         self,
         stream: &LogStream<'_>,
@@ -97,13 +108,12 @@ impl Walk<'_> {
         index: u32,
         log: &LogEvent<'_>,
         line: &Line<'_>,
-        texts: &mut Texts,
-        visit: Visit<'_>,
+        tools: &mut Tools<'_>,
     ) -> Option<Go> {
-        let id = normalize::id::of_log(&mut texts.id, stream, log);
-        let summary = &mut texts.summary;
-        let event = normalize::of_line(line, Vec::new(), log, stream, identity, self.record.arrival, id, summary);
-        event.is_understood().then(|| self.visit(event, stream, index, visit))
+        let Tools { texts: Texts { id, summary, .. }, finder, visit, count } = tools;
+        let id = normalize::id::of_log(id, stream, log);
+        let mut event = normalize::of_line(line, Vec::new(), log, stream, identity, self.record.arrival, id, summary);
+        event.is_understood().then(|| self.visit(&mut event, stream, (index, *count), finder, visit))
     }
 
     /// Shows the event of a line.
@@ -113,25 +123,32 @@ impl Walk<'_> {
         identity: &StreamIdentity<'_>,
         index: u32,
         log: &LogEvent<'_>,
-        texts: &mut Texts,
-        visit: Visit<'_>,
+        tools: &mut Tools<'_>,
     ) -> Go {
-        let id = normalize::id::of_log(&mut texts.id, stream, log);
-        let event = normalize::normalize(log, stream, identity, self.record.arrival, id, &mut texts.summary);
-        self.visit(event, stream, index, visit)
+        let Tools { texts: Texts { id, summary, .. }, finder, visit, count } = tools;
+        let id = normalize::id::of_log(id, stream, log);
+        let mut event = normalize::normalize(log, stream, identity, self.record.arrival, id, summary);
+        self.visit(&mut event, stream, (index, *count), finder, visit)
     }
 
     /// Adds what is known from elsewhere.
-    fn visit<'a>(self, mut event: Event<'a>, stream: &'a LogStream<'_>, index: u32, visit: Visit<'_>) -> Go
+    fn visit<'a, 'f: 'a>(
+        self,
+        event: &mut Event<'a>,
+        stream: &'a LogStream<'_>,
+        (index, count): (u32, u32),
+        finder: &mut Finder<'f>,
+        visit: Visit<'_>,
+    ) -> Go
     where
-        Self: 'a,
+        'w: 'a,
     {
-        let Walk { from, record, snapshot, .. } = self;
+        let Walk { from, record, .. } = self;
         let ShardId { source, stream: name, shard, .. } = from.shard;
         event.origin = Some(Origin { source, stream: name, shard, sequence: record.position, index });
         let account = event.cloud.account_id.clone().or_else(|| account_of(stream));
         let region = event.cloud.region.clone().or(from.region.map(Cow::Borrowed));
-        let lookup = enrich(&mut event, snapshot, from.region, &stream.owner);
-        visit(&event, &Seen { stream, lookup, account, region })
+        let lookup = finder.enrich(event, from.region, &stream.owner);
+        visit(event, &Seen { stream, lookup, account, region, follow: count.saturating_sub(index + 1) })
     }
 }

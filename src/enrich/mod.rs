@@ -29,7 +29,7 @@ pub(crate) use file::is_region;
 pub use file::{FileInventory, InventoryError};
 pub use join::join;
 pub(crate) use lookup::is_account_id;
-pub use lookup::{Lookup, enrich};
+pub use lookup::{Finder, Lookup, enrich};
 pub use misses::{Miss, Misses};
 pub use overlay::{Overlay, OverlayError};
 
