@@ -8,8 +8,12 @@
 //! claims; the buffer only grows and is reused, so a steady stream of records allocates nothing for it.
 
 use std::io::{ErrorKind, Read};
+#[cfg(feature = "libdeflate")]
+use std::sync::LazyLock;
 
 use flate2::bufread::GzDecoder;
+#[cfg(feature = "libdeflate")]
+use memchr::memmem;
 
 use super::DecodeError;
 
@@ -63,6 +67,9 @@ impl Inflater {
     /// bytes, and then its own trailer once more, follow the member: the content is whole, and nothing is lost.
     #[cfg(feature = "libdeflate")]
     fn whole_member(&mut self, data: &[u8], max_bytes: usize) -> Option<usize> {
+        /// How any member begins: magic and method. Prepared once: that takes longer than to look through a small record.
+        static NEXT_MEMBER: LazyLock<memmem::Finder<'static>> =
+            LazyLock::new(|| memmem::Finder::new(&BARE_HEADER[..3]));
         /// Magic, method deflate, no flag: what `java.util.zip` writes, and so CloudWatch Logs.
         const BARE_HEADER: [u8; 4] = [0x1f, 0x8b, 8, 0];
         const HEADER_BYTES: usize = 10;
@@ -74,7 +81,7 @@ impl Inflater {
         if length == 0 || length > max_bytes || length > data.len().saturating_mul(MAX_RATIO) {
             return None;
         }
-        if memchr::memmem::find(deflated, BARE_HEADER.get(..3)?).is_some() {
+        if NEXT_MEMBER.find(deflated).is_some() {
             return None;
         }
         if self.buffer.len() < length {
