@@ -17,8 +17,8 @@ use ipnet::IpNet;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-pub(crate) use values::Dotted;
 pub use values::{AsNumbers, EventId, Millis};
+pub(crate) use values::{Dotted, as_number};
 use values::{IpAddrText, PrefixText};
 pub use words::{
     Action, Direction, GatewayKind, InventoryState, Kind, PhaseState, Routing, SessionState, Severity, Transition,

@@ -34,23 +34,21 @@ impl Millis {
 
     /// The form that AWS writes, `2025-11-08 05:40:29.641Z`, also with a `T`; nothing for what needs a second look,
     /// such as a leap day or a leap second.
-    fn parse_usual(text: &str) -> Option<Millis> {
-        const FORM: &[u8; 24] = b"0000-00-00 00:00:00.000Z";
-        let text: &[u8; 24] = text.as_bytes().try_into().ok()?;
-        let fits = |(byte, form): (&u8, &u8)| match form {
-            b'0' => byte.is_ascii_digit(),
-            b' ' => matches!(byte, b' ' | b'T'),
-            form => byte == form,
-        };
-        if !text.iter().zip(FORM).all(fits) {
+    pub(crate) fn parse_usual(text: &str) -> Option<Millis> {
+        const FORM: &[u8; 24] = b"0000-00-00T00:00:00.000Z";
+        let mut text: [u8; 24] = text.as_bytes().try_into().ok()?;
+        if text[10] == b' ' {
+            text[10] = b'T';
+        }
+        let fits = |byte: u8, form: u8| if form == b'0' { byte.is_ascii_digit() } else { byte == form };
+        // Without a way out of the loop it is compiled to wide instructions.
+        if !text.iter().zip(FORM).fold(true, |fit, (byte, form)| fit & fits(*byte, *form)) {
             return None;
         }
-        let number = |from: usize, to: usize| {
-            let digits = text.get(from..to).unwrap_or_default();
-            digits.iter().fold(0, |number, digit| 10 * number + i64::from(digit - b'0'))
-        };
-        let (year, month, day) = (number(0, 4), number(5, 7), number(8, 10));
-        let (hour, minute, second) = (number(11, 13), number(14, 16), number(17, 19));
+        let digit = |at: usize| i64::from(text[at] - b'0');
+        let pair = |at: usize| 10 * digit(at) + digit(at + 1);
+        let (year, month, day) = (100 * pair(0) + pair(2), pair(5), pair(8));
+        let (hour, minute, second) = (pair(11), pair(14), pair(17));
         let days = match month {
             2 => 28,
             4 | 6 | 9 | 11 => 30,
@@ -63,7 +61,7 @@ impl Millis {
             && minute < 60
             && second < 60;
         let seconds = || ((days_from_civil(year, month, day) * 24 + hour) * 60 + minute) * 60 + second;
-        is_usual.then(|| Millis(seconds() * 1000 + number(20, 23)))
+        is_usual.then(|| Millis(seconds() * 1000 + 10 * pair(20) + digit(22)))
     }
 }
 
@@ -178,8 +176,15 @@ pub struct AsNumbers<'a>(pub Cow<'a, str>);
 impl AsNumbers<'_> {
     /// The AS numbers in order; members of AS sets as they stand.
     pub fn iter(&self) -> impl DoubleEndedIterator<Item = u32> {
-        self.0.split(|c: char| !c.is_ascii_digit()).filter_map(|digits| digits.parse().ok())
+        self.0.as_bytes().split(|byte| !byte.is_ascii_digit()).filter_map(as_number)
     }
+}
+
+/// What `parse` reads from digits; nothing from none, or from more than fit.
+pub(crate) fn as_number(digits: &[u8]) -> Option<u32> {
+    let number =
+        digits.iter().try_fold(0_u32, |number, digit| number.checked_mul(10)?.checked_add(u32::from(digit - b'0')))?;
+    (!digits.is_empty()).then_some(number)
 }
 
 impl Serialize for AsNumbers<'_> {
@@ -205,33 +210,47 @@ impl JsonSchema for AsNumbers<'_> {
 /// An IPv4 address as text, without a formatter's work: every event has some.
 #[derive(Clone, Copy)]
 pub(crate) struct Dotted {
-    text: [u8; 15],
+    text: [u8; 16],
     length: usize,
 }
 
+/// The last decimal digit of a number.
+const fn digit(number: usize) -> u8 {
+    b'0' + (number % 10) as u8
+}
+
+/// The digits of every octet with the dot behind them, and how many bytes these are.
+const OCTETS: [([u8; 4], usize); 256] = {
+    let mut octets = [([b'.'; 4], 0); 256];
+    let mut number = 0;
+    while number < octets.len() {
+        let [hundreds, tens, ones] = [digit(number / 100), digit(number / 10), digit(number)];
+        octets[number] = match number {
+            0..10 => ([ones, b'.', b'.', b'.'], 2),
+            10..100 => ([tens, ones, b'.', b'.'], 3),
+            _ => ([hundreds, tens, ones, b'.'], 4),
+        };
+        number += 1;
+    }
+    octets
+};
+
 impl Dotted {
     pub(crate) fn of(ip: Ipv4Addr) -> Dotted {
-        let mut dotted = Dotted { text: [0; 15], length: 0 };
-        for (number, octet) in ip.octets().into_iter().enumerate() {
-            if number > 0 {
-                dotted.push(b'.');
+        let mut text = [0; 16];
+        let mut at = 0;
+        for octet in ip.octets() {
+            let (digits, length) = OCTETS[usize::from(octet)];
+            if let Some(slot) = text.get_mut(at..at + 4) {
+                slot.copy_from_slice(&digits);
             }
-            if octet >= 100 {
-                dotted.push(b'0' + octet / 100);
-            }
-            if octet >= 10 {
-                dotted.push(b'0' + octet / 10 % 10);
-            }
-            dotted.push(b'0' + octet % 10);
+            at += length;
         }
-        dotted
+        Dotted { text, length: at - 1 }
     }
 
-    fn push(&mut self, byte: u8) {
-        if let Some(slot) = self.text.get_mut(self.length) {
-            *slot = byte;
-            self.length += 1;
-        }
+    pub(crate) fn as_str(&self) -> &str {
+        str::from_utf8(self.as_bytes()).unwrap_or_default()
     }
 
     pub(crate) fn as_bytes(&self) -> &[u8] {
@@ -241,7 +260,7 @@ impl Dotted {
 
 impl fmt::Display for Dotted {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(str::from_utf8(self.as_bytes()).unwrap_or_default())
+        f.write_str(self.as_str())
     }
 }
 

@@ -9,7 +9,7 @@ use ipnet::IpNet;
 
 use super::line::{Line, Scalar};
 use super::words::{after, ip, token_after};
-use crate::event::{Action, AsNumbers, Bgp, Direction, Notification, Problem, SessionState};
+use crate::event::{Action, AsNumbers, Bgp, Direction, Notification, Problem, SessionState, as_number};
 
 /// AWS's word for a session's state.
 pub(crate) fn session_state(status: &Scalar<'_>) -> Option<SessionState> {
@@ -189,8 +189,8 @@ fn as_path<'a>(bgp: &mut Bgp<'a>, path: Cow<'a, str>, problems: &mut Vec<Problem
     }
     let is_allowed =
         |byte: u8| byte.is_ascii_digit() || matches!(byte, b' ' | b'{' | b'}' | b'(' | b')' | b'[' | b']' | b',');
-    let fits = |asn: &str| asn.len() < 10 || asn.parse::<u32>().is_ok();
-    let well_formed = path.bytes().all(is_allowed) && path.split(|c: char| !c.is_ascii_digit()).all(fits);
+    let fits = |asn: &[u8]| asn.len() < 10 || as_number(asn).is_some();
+    let well_formed = path.bytes().all(is_allowed) && path.as_bytes().split(|byte| !byte.is_ascii_digit()).all(fits);
     if !well_formed {
         problems.push(Problem { field: "bgp.as_path", value: path });
         return;

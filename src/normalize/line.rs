@@ -36,6 +36,7 @@ impl<'a> Scalar<'a> {
     }
 
     /// The value as text: a string's content, trimmed; nothing if absent or empty.
+    #[inline]
     pub fn text(&self) -> Option<Cow<'a, str>> {
         let text = match self {
             Scalar::Absent => return None,

@@ -83,7 +83,12 @@ impl Pattern {
 }
 
 fn begins(words: &[&str], start: &[&str]) -> bool {
-    words.len() >= start.len() && start.iter().zip(words).all(|(word, it)| it.eq_ignore_ascii_case(word))
+    words.len() >= start.len() && start.iter().zip(words).all(|(word, it)| is_same(word, it))
+}
+
+/// Letter case ignored. Most words that are compared differ in length already.
+fn is_same(word: &str, other: &str) -> bool {
+    word.len() == other.len() && (word == other || word.eq_ignore_ascii_case(other))
 }
 
 /// One bit of 64 for a word, letter case ignored: a text that lacks the bit lacks the word.
@@ -93,9 +98,20 @@ fn bit(word: &str) -> u64 {
     1 << ((first * 7 + last * 3 + word.len()) % 64)
 }
 
+/// Which bytes belong to words.
+const OF_WORD: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut byte = 0;
+    while byte < table.len() {
+        table[byte] = (byte as u8).is_ascii_alphanumeric() || byte as u8 == b'_';
+        byte += 1;
+    }
+    table
+};
+
 /// As [`words`], for ASCII, of which nearly all texts are.
 fn ascii_words(text: &str) -> impl Iterator<Item = &str> {
-    let is_of_word = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
+    let is_of_word = |byte: u8| OF_WORD[usize::from(byte)];
     let bytes = text.as_bytes();
     let mut at = 0;
     std::iter::from_fn(move || {

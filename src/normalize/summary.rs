@@ -2,7 +2,7 @@
 //!
 //! A summary is one line without control characters, whatever the log line holds.
 
-use std::fmt::{self, Display, Write as _};
+use std::fmt::Write as _;
 use std::net::IpAddr;
 
 use ipnet::IpNet;
@@ -21,81 +21,126 @@ pub(super) struct Subject<'s, 'a> {
 /// No summary quotes more of a line than this.
 const EXCERPT_CHARS: usize = 160;
 
-/// Writes the sentence into `text`. Writing to a string cannot fail, hence the ignored result.
+/// A piece of a sentence.
+#[derive(Clone, Copy)]
+enum Part {
+    /// These words.
+    Words(&'static str),
+    /// The peer, by its address or its name.
+    Neighbor,
+    /// ` (OpenConfirm → Established)`
+    Steps,
+    /// ` 6/2 (Cease/Administrative Shutdown)`
+    Notification,
+    /// `: 95 received, limit 100`
+    Prefixes,
+    /// ` (AS 65010, hold time 30 s)`, with AWS's own AS.
+    OurOpen,
+    /// The same with the peer's AS.
+    TheirOpen,
+    /// `: AS 65001, expected AS 65010`
+    WrongAs,
+    /// The AS path of an update.
+    Path,
+    /// What the line itself says.
+    Details,
+}
+
+/// Writes the sentence into `text`.
 pub(super) fn write(text: &mut String, meaning: &Meaning<'_>, subject: &Subject<'_, '_>) {
     text.clear();
-    let _ = match meaning.row.kind {
-        Kind::BgpSession => session(text, meaning, subject),
-        Kind::BfdSession => bfd(text, meaning, subject),
-        Kind::BgpRoute => route(text, meaning),
+    let nothing = Bgp::default();
+    let bgp = meaning.bgp.as_ref().unwrap_or(&nothing);
+    match meaning.row.kind {
+        Kind::BgpSession => {
+            let parts = session(meaning.row.action, bgp.to_state.is_some());
+            parts.iter().for_each(|part| push(text, *part, bgp, meaning, subject));
+        }
+        Kind::BfdSession => bfd(text, bgp, meaning, subject),
+        Kind::BgpRoute => route(text, bgp, meaning),
         Kind::Ike => ike(text, meaning, subject),
         Kind::Unparsed | Kind::Alert => {
             text.push_str("Log line that could not be read: ");
-            push_excerpt(text, subject.raw.trim(), EXCERPT_CHARS)
-        }
-    };
-}
-
-fn session(text: &mut String, meaning: &Meaning<'_>, subject: &Subject<'_, '_>) -> fmt::Result {
-    let nothing = Bgp::default();
-    let bgp = meaning.bgp.as_ref().unwrap_or(&nothing);
-    let neighbor = Neighbor { bgp, subject };
-    match meaning.row.action {
-        Action::Established if bgp.to_state.is_none() => write!(text, "BGP session with {neighbor} reported up"),
-        Action::Down if bgp.to_state.is_none() => write!(text, "BGP session with {neighbor} reported down"),
-        Action::Established => write!(text, "BGP session with {neighbor} established{}", Steps(bgp)),
-        Action::Down => write!(text, "BGP session with {neighbor} went down{}", Steps(bgp)),
-        Action::StateChanged => write!(text, "BGP session with {neighbor} changed state{}", Steps(bgp)),
-        Action::HoldTimerExpired => write!(text, "BGP session with {neighbor} closed by AWS: hold timer expired"),
-        Action::NotificationSent => write!(text, "AWS sent BGP notification{} to {neighbor}", Named(bgp)),
-        Action::NotificationReceived => write!(text, "AWS received BGP notification{} from {neighbor}", Named(bgp)),
-        Action::PrefixLimitWarning => {
-            write!(text, "BGP neighbor {neighbor} nears its prefix limit{}", Prefixes(bgp))
-        }
-        Action::PrefixLimitExceeded => {
-            write!(text, "BGP neighbor {neighbor} exceeded its prefix limit{}", Prefixes(bgp))
-        }
-        Action::OpenSent => write!(text, "AWS sent BGP OPEN to {neighbor}{}", Open(bgp.local_asn, bgp)),
-        Action::OpenReceived => write!(text, "AWS received BGP OPEN from {neighbor}{}", Open(bgp.peer_asn, bgp)),
-        Action::BadOpen => bad_open(text, bgp, &neighbor),
-        Action::Connecting => write!(text, "AWS is connecting to BGP neighbor {neighbor}"),
-        Action::EndOfRib => write!(text, "AWS sent End-of-RIB to {neighbor}"),
-        Action::AttributesReceived => {
-            let path = bgp.as_path.as_deref().unwrap_or("unknown");
-            write!(text, "BGP update received from {neighbor} (AS path {path})")
-        }
-        _ => {
-            write!(text, "BGP session with {neighbor}: ")?;
-            push_excerpt(text, meaning.details.as_deref().unwrap_or("nothing told"), EXCERPT_CHARS)
+            push_excerpt(text, subject.raw.trim(), EXCERPT_CHARS);
         }
     }
 }
 
-fn bad_open(text: &mut String, bgp: &Bgp<'_>, neighbor: &Neighbor<'_, '_>) -> fmt::Result {
-    write!(text, "Bad BGP OPEN from {neighbor}")?;
-    match (bgp.peer_asn, bgp.expected_asn) {
-        (Some(remote), Some(expected)) => write!(text, ": AS {remote}, expected AS {expected}"),
-        _ => Ok(()),
+/// The sentence of a session; `has_steps`: the line tells the states before and after.
+fn session(action: Action, has_steps: bool) -> &'static [Part] {
+    use Part::{Details, Neighbor, Notification, OurOpen, Path, Prefixes, Steps, TheirOpen, Words as W, WrongAs};
+    match action {
+        Action::Established if !has_steps => &[W("BGP session with "), Neighbor, W(" reported up")],
+        Action::Down if !has_steps => &[W("BGP session with "), Neighbor, W(" reported down")],
+        Action::Established => &[W("BGP session with "), Neighbor, W(" established"), Steps],
+        Action::Down => &[W("BGP session with "), Neighbor, W(" went down"), Steps],
+        Action::StateChanged => &[W("BGP session with "), Neighbor, W(" changed state"), Steps],
+        Action::HoldTimerExpired => &[W("BGP session with "), Neighbor, W(" closed by AWS: hold timer expired")],
+        Action::NotificationSent => &[W("AWS sent BGP notification"), Notification, W(" to "), Neighbor],
+        Action::NotificationReceived => &[W("AWS received BGP notification"), Notification, W(" from "), Neighbor],
+        Action::PrefixLimitWarning => &[W("BGP neighbor "), Neighbor, W(" nears its prefix limit"), Prefixes],
+        Action::PrefixLimitExceeded => &[W("BGP neighbor "), Neighbor, W(" exceeded its prefix limit"), Prefixes],
+        Action::OpenSent => &[W("AWS sent BGP OPEN to "), Neighbor, OurOpen],
+        Action::OpenReceived => &[W("AWS received BGP OPEN from "), Neighbor, TheirOpen],
+        Action::BadOpen => &[W("Bad BGP OPEN from "), Neighbor, WrongAs],
+        Action::Connecting => &[W("AWS is connecting to BGP neighbor "), Neighbor],
+        Action::EndOfRib => &[W("AWS sent End-of-RIB to "), Neighbor],
+        Action::AttributesReceived => &[W("BGP update received from "), Neighbor, W(" (AS path "), Path, W(")")],
+        _ => &[W("BGP session with "), Neighbor, W(": "), Details],
     }
 }
 
-fn bfd(text: &mut String, meaning: &Meaning<'_>, subject: &Subject<'_, '_>) -> fmt::Result {
-    let nothing = Bgp::default();
-    let neighbor = Neighbor { bgp: &nothing, subject };
-    let state = match meaning.session_state {
-        Some(SessionState::Up) => "reported up",
-        Some(SessionState::Down) => "reported down",
-        None => "reported in an unknown state",
-    };
-    write!(text, "BFD session with {neighbor} {state}")
+fn push(text: &mut String, part: Part, bgp: &Bgp<'_>, meaning: &Meaning<'_>, subject: &Subject<'_, '_>) {
+    match part {
+        Part::Words(words) => text.push_str(words),
+        Part::Neighbor => neighbor(text, bgp, subject),
+        Part::Steps => {
+            if let (Some(from), Some(to)) = (&bgp.from_state, &bgp.to_state) {
+                text.push_str(" (");
+                push_excerpt(text, from, 40);
+                text.push_str(" → ");
+                push_excerpt(text, to, 40);
+                text.push(')');
+            }
+        }
+        Part::Notification => notification(text, bgp),
+        Part::Prefixes => {
+            if let (Some(count), Some(limit)) = (bgp.prefix_count, bgp.prefix_limit) {
+                numbered(text, ": ", count, " received");
+                numbered(text, ", limit ", limit, "");
+            }
+        }
+        Part::OurOpen => open(text, bgp.local_asn, bgp.hold_time_s),
+        Part::TheirOpen => open(text, bgp.peer_asn, bgp.hold_time_s),
+        Part::WrongAs => {
+            if let (Some(remote), Some(expected)) = (bgp.peer_asn, bgp.expected_asn) {
+                numbered(text, ": AS ", remote.into(), "");
+                numbered(text, ", expected AS ", expected.into(), "");
+            }
+        }
+        Part::Path => text.push_str(bgp.as_path.as_deref().unwrap_or("unknown")),
+        Part::Details => push_excerpt(text, meaning.details.as_deref().unwrap_or("nothing told"), EXCERPT_CHARS),
+    }
 }
 
-fn route(text: &mut String, meaning: &Meaning<'_>) -> fmt::Result {
-    let nothing = Bgp::default();
-    let bgp = meaning.bgp.as_ref().unwrap_or(&nothing);
+fn bfd(text: &mut String, bgp: &Bgp<'_>, meaning: &Meaning<'_>, subject: &Subject<'_, '_>) {
+    text.push_str("BFD session with ");
+    neighbor(text, bgp, subject);
+    text.push_str(match meaning.session_state {
+        Some(SessionState::Up) => " reported up",
+        Some(SessionState::Down) => " reported down",
+        None => " reported in an unknown state",
+    });
+}
+
+fn route(text: &mut String, bgp: &Bgp<'_>, meaning: &Meaning<'_>) {
     match bgp.prefix {
-        Some(IpNet::V4(prefix)) => write!(text, "Route {}/{}", Dotted::of(prefix.addr()), prefix.prefix_len())?,
-        Some(prefix) => write!(text, "Route {prefix}")?,
+        Some(IpNet::V4(prefix)) => {
+            text.push_str("Route ");
+            text.push_str(Dotted::of(prefix.addr()).as_str());
+            numbered(text, "/", prefix.prefix_len().into(), "");
+        }
+        Some(prefix) => drop(write!(text, "Route {prefix}")),
         None => text.push_str("Route of unknown prefix"),
     }
     text.push_str(match meaning.row.action {
@@ -107,26 +152,26 @@ fn route(text: &mut String, meaning: &Meaning<'_>) -> fmt::Result {
     });
     if let Some(because) = &bgp.rejected_because {
         text.push_str(": ");
-        push_excerpt(text, because, EXCERPT_CHARS)?;
+        push_excerpt(text, because, EXCERPT_CHARS);
     }
     if let (Action::Advertised | Action::Updated, Some(path)) = (meaning.row.action, &bgp.as_path) {
         text.push_str(" (AS path ");
-        push_excerpt(text, path, EXCERPT_CHARS)?;
+        push_excerpt(text, path, EXCERPT_CHARS);
         text.push(')');
     }
-    Ok(())
 }
 
-fn ike(text: &mut String, meaning: &Meaning<'_>, subject: &Subject<'_, '_>) -> fmt::Result {
-    match tunnel_ip(subject) {
-        Some(IpAddr::V4(ip)) => write!(text, "Tunnel {}: ", Dotted::of(ip))?,
-        Some(ip) => write!(text, "Tunnel {ip}: ")?,
-        None => text.push_str("Tunnel: "),
+fn ike(text: &mut String, meaning: &Meaning<'_>, subject: &Subject<'_, '_>) {
+    text.push_str("Tunnel");
+    if let Some(ip) = tunnel_ip(subject) {
+        text.push(' ');
+        address(text, ip);
     }
+    text.push_str(": ");
     if meaning.row.action == Action::Other {
-        push_excerpt(text, meaning.details.as_deref().unwrap_or("activity without a message"), EXCERPT_CHARS)
+        push_excerpt(text, meaning.details.as_deref().unwrap_or("activity without a message"), EXCERPT_CHARS);
     } else {
-        text.write_str(meaning.row.meaning)
+        text.push_str(meaning.row.meaning);
     }
 }
 
@@ -135,79 +180,49 @@ fn tunnel_ip(subject: &Subject<'_, '_>) -> Option<IpAddr> {
 }
 
 /// The peer as a sentence names it.
-struct Neighbor<'n, 'a> {
-    bgp: &'n Bgp<'a>,
-    subject: &'n Subject<'n, 'a>,
-}
-
-impl Display for Neighbor<'_, '_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match (self.bgp.neighbor, self.subject.route_server.and_then(|peer| peer.peer_id.as_deref())) {
-            (Some(IpAddr::V4(neighbor)), _) => Dotted::of(neighbor).fmt(f),
-            (Some(neighbor), _) => neighbor.fmt(f),
-            (None, Some(peer)) => push_excerpt(f, peer, EXCERPT_CHARS),
-            (None, None) => f.write_str("the peer"),
-        }
+fn neighbor(text: &mut String, bgp: &Bgp<'_>, subject: &Subject<'_, '_>) {
+    match (bgp.neighbor, subject.route_server.and_then(|peer| peer.peer_id.as_deref())) {
+        (Some(neighbor), _) => address(text, neighbor),
+        (None, Some(peer)) => push_excerpt(text, peer, EXCERPT_CHARS),
+        (None, None) => text.push_str("the peer"),
     }
 }
 
-/// ` (OpenConfirm → Established)`
-struct Steps<'b, 'a>(&'b Bgp<'a>);
-
-impl Display for Steps<'_, '_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match (&self.0.from_state, &self.0.to_state) {
-            (Some(from), Some(to)) => {
-                f.write_str(" (")?;
-                push_excerpt(f, from, 40)?;
-                f.write_str(" → ")?;
-                push_excerpt(f, to, 40)?;
-                f.write_str(")")
-            }
-            _ => Ok(()),
+fn notification(text: &mut String, bgp: &Bgp<'_>) {
+    let Some(notification) = &bgp.notification else { return };
+    if let Some(code) = notification.code {
+        numbered(text, " ", code.into(), "");
+        if let Some(subcode) = notification.subcode {
+            numbered(text, "/", subcode.into(), "");
         }
+    }
+    if let Some(name) = &notification.name {
+        text.push_str(" (");
+        push_excerpt(text, name, 80);
+        text.push(')');
     }
 }
 
-/// ` 6/2 (Cease/Administrative Shutdown)`
-struct Named<'b, 'a>(&'b Bgp<'a>);
+fn open(text: &mut String, asn: Option<u32>, hold_time_s: Option<u32>) {
+    let Some(asn) = asn else { return };
+    numbered(text, " (AS ", asn.into(), "");
+    if let Some(hold) = hold_time_s {
+        numbered(text, ", hold time ", hold.into(), " s");
+    }
+    text.push(')');
+}
 
-impl Display for Named<'_, '_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Some(notification) = &self.0.notification else { return Ok(()) };
-        match (notification.code, notification.subcode) {
-            (Some(code), Some(subcode)) => write!(f, " {code}/{subcode}")?,
-            (Some(code), None) => write!(f, " {code}")?,
-            (None, _) => {}
-        }
-        let Some(name) = &notification.name else { return Ok(()) };
-        f.write_str(" (")?;
-        push_excerpt(f, name, 80)?;
-        f.write_str(")")
+fn address(text: &mut String, ip: IpAddr) {
+    match ip {
+        IpAddr::V4(ip) => text.push_str(Dotted::of(ip).as_str()),
+        // Writing to a string cannot fail.
+        IpAddr::V6(ip) => drop(write!(text, "{ip}")),
     }
 }
 
-/// ` (95 received, limit 100)`
-struct Prefixes<'b, 'a>(&'b Bgp<'a>);
-
-impl Display for Prefixes<'_, '_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match (self.0.prefix_count, self.0.prefix_limit) {
-            (Some(count), Some(limit)) => write!(f, ": {count} received, limit {limit}"),
-            _ => Ok(()),
-        }
-    }
-}
-
-/// ` (AS 65010, hold time 30 s)`
-struct Open<'b, 'a>(Option<u32>, &'b Bgp<'a>);
-
-impl Display for Open<'_, '_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match (self.0, self.1.hold_time_s) {
-            (Some(asn), Some(hold)) => write!(f, " (AS {asn}, hold time {hold} s)"),
-            (Some(asn), None) => write!(f, " (AS {asn})"),
-            _ => Ok(()),
-        }
-    }
+/// A number between two pieces of text.
+fn numbered(text: &mut String, before: &str, number: u64, after: &str) {
+    text.push_str(before);
+    text.push_str(itoa::Buffer::new().format(number));
+    text.push_str(after);
 }

@@ -58,6 +58,9 @@ fn parse(value: &Scalar<'_>) -> Option<Millis> {
         Scalar::Int(number) => Some(Millis(*number)),
         Scalar::Float(number) => Some(epoch(*number)),
         Scalar::Text(text) => {
+            if let Some(time) = Millis::parse_usual(text) {
+                return Some(time);
+            }
             let text = text.trim();
             let number = text.parse().ok().map(epoch);
             number.or_else(|| Millis::parse(text)).or_else(|| Millis::parse(&format!("{text}Z")))

@@ -3,7 +3,6 @@
 //! AWS's documentation writes the dash between two halves of a message in four ways, so a word ends at
 //! anything but a letter, a digit or `_`, and letter case does not matter.
 
-use std::fmt;
 use std::net::IpAddr;
 
 /// The words of a text.
@@ -47,13 +46,15 @@ pub(crate) fn ip(token: &str) -> Option<IpAddr> {
 }
 
 /// At most `max_chars` characters for a summary: one line, no control characters, cut with an ellipsis.
-pub(crate) fn push_excerpt(summary: &mut impl fmt::Write, text: &str, max_chars: usize) -> fmt::Result {
+pub(crate) fn push_excerpt(summary: &mut String, text: &str, max_chars: usize) {
     if text.len() <= max_chars && text.bytes().fold(true, |plain, byte| plain & (b' '..=b'~').contains(&byte)) {
-        return summary.write_str(text);
+        return summary.push_str(text);
     }
     let mut chars = text.chars().map(|c| if c.is_control() { ' ' } else { c });
-    chars.by_ref().take(max_chars).try_for_each(|c| summary.write_char(c))?;
-    if chars.next().is_some() { summary.write_char('…') } else { Ok(()) }
+    summary.extend(chars.by_ref().take(max_chars));
+    if chars.next().is_some() {
+        summary.push('…');
+    }
 }
 
 #[cfg(test)]
