@@ -305,6 +305,7 @@ impl Dispatcher {
             awaiting: None,
             barrier_sent: false,
             flush_sent: false,
+            hasten_sent: false,
             rewinds: 0,
             lacks_room: false,
             full_since: None,
@@ -403,7 +404,7 @@ impl Dispatcher {
         }
         state.awaiting = None;
         // A barrier or a flush that went before this batch says nothing about it.
-        (state.barrier_sent, state.flush_sent) = (false, false);
+        (state.barrier_sent, state.flush_sent, state.hasten_sent) = (false, false, false);
         state.full_since = None;
         let (shard, ending) = (state.shard, state.phase == Phase::Ending);
         if ending {
@@ -425,6 +426,7 @@ impl Dispatcher {
         self.dirty.insert(index);
         lane.barrier_sent = false;
         lane.flush_sent = false;
+        lane.hasten_sent = false;
         lane.rewinds = 0;
         lane.full_since = None;
         let (sink, shard) = (lane.sink.0 as usize, lane.shard);

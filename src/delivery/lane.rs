@@ -117,6 +117,8 @@ pub(super) struct Lane {
     pub barrier_sent: bool,
     /// A flush was asked for and nothing has settled since.
     pub flush_sent: bool,
+    /// It was told to send what it gathers, and nothing has come or settled since.
+    pub hasten_sent: bool,
     /// Rewinds without a settlement in between, for the pause before the next try.
     pub rewinds: u32,
     /// Its reader waits for room with its sink.

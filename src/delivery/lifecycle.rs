@@ -81,7 +81,7 @@ impl Dispatcher {
         let Some(found) = self.readers.get_mut(reader) else { return };
         found.lanes.retain(|member| member.0 as usize != lane);
         let is_closed = found.lanes.is_empty();
-        if !is_closed && found.in_flight.is_some() {
+        if !is_closed {
             self.commands.push_back(Command::Forgo { reader, sink: self.lanes[lane].sink });
         }
         self.lanes[lane].lacks_room = false;
@@ -209,6 +209,7 @@ impl Dispatcher {
         let state = &mut self.lanes[lane];
         state.barrier_sent = false;
         state.flush_sent = false;
+        state.hasten_sent = false;
         state.full_since = None;
         if let Some(standing) = &mut state.seal {
             standing.published = false;

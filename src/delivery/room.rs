@@ -21,7 +21,9 @@ impl Dispatcher {
         }
         let full: BTreeSet<SinkId> = waiting.iter().flat_map(|(_, sinks)| sinks).copied().collect();
         for lane in 0..self.lanes.len() {
-            if full.contains(&self.lanes[lane].sink) && !self.lanes[lane].frontier.is_clear() {
+            let state = &mut self.lanes[lane];
+            let holds = full.contains(&state.sink) && !state.frontier.is_clear();
+            if holds && !std::mem::replace(&mut state.hasten_sent, true) {
                 self.tell(lane, Tell::Hasten);
             }
         }

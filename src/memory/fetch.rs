@@ -112,18 +112,23 @@ impl State {
     /// Who is served next: those in a hurry before the others, each in the order of the line. Who wants a place while
     /// there is none lets others pass: that one comes back without this memory.
     fn next(&self) -> Option<usize> {
-        let may_begin = |ask: &Ask| !ask.wants_place || self.free_places > 0;
-        let hurries = self.line.iter().position(|ask| may_begin(ask) && ask.is_urgent());
-        let next = hurries.or_else(|| self.line.iter().position(may_begin))?;
+        let hurries = self.line.iter().position(|ask| self.may_begin(ask) && ask.is_urgent());
+        let next = hurries.or_else(|| self.line.iter().position(|ask| self.may_begin(ask)))?;
         self.line.get(next).filter(|ask| ask.bytes <= self.free_bytes).map(|_| next)
     }
 
+    /// Who waits for bytes: a place alone is nothing that those who hold bytes could give.
     fn pressure(&self) -> Pressure {
-        match self.line.iter().any(Ask::is_urgent) {
-            true => Pressure::Urgent,
-            false if self.line.is_empty() => Pressure::None,
-            false => Pressure::Some,
+        let mut waiting = self.line.iter().filter(|ask| self.may_begin(ask)).peekable();
+        match waiting.peek().is_some() {
+            true if waiting.any(Ask::is_urgent) => Pressure::Urgent,
+            true => Pressure::Some,
+            false => Pressure::None,
         }
+    }
+
+    fn may_begin(&self, ask: &Ask) -> bool {
+        !ask.wants_place || self.free_places > 0
     }
 }
 
@@ -170,10 +175,10 @@ impl Fetch {
         Some(Call { loan: Mutex::new(self.loan(bytes, true)), hurry: Arc::clone(hurry) })
     }
 
-    /// So much memory, if it is there: for what comes unasked. What is beyond it is not counted.
+    /// So much memory, if it is there and nobody waits for it: for what comes unasked. Else it is not counted.
     pub fn unasked(self: &Arc<Self>, bytes: u64) -> Call {
         let mut state = self.lock();
-        let bytes = if bytes <= state.free_bytes { bytes } else { 0 };
+        let bytes = if state.line.is_empty() && bytes <= state.free_bytes { bytes } else { 0 };
         state.free_bytes -= bytes;
         drop(state);
         Call { loan: Mutex::new(self.loan(bytes, false)), hurry: Hurry::default() }
@@ -228,13 +233,22 @@ impl Fetch {
         }
     }
 
-    /// Waits until somebody waits, this urgently. Cancel-safe.
+    /// Waits until somebody waits for bytes, this urgently. Cancel-safe.
     pub async fn pressed(&self, pressure: Pressure) {
+        self.until(|state| state.pressure() >= pressure).await;
+    }
+
+    /// Waits until anybody waits, be it for a place only. Cancel-safe.
+    pub async fn crowded(&self) {
+        self.until(|state| !state.line.is_empty()).await;
+    }
+
+    async fn until(&self, is_so: impl Fn(&State) -> bool) {
         loop {
             let mut changed = std::pin::pin!(self.changed.notified());
             // From here on nothing is missed.
             changed.as_mut().enable();
-            if self.lock().pressure() >= pressure {
+            if is_so(&self.lock()) {
                 return;
             }
             changed.await;
@@ -244,11 +258,6 @@ impl Fetch {
     /// Bytes lent.
     pub fn used_bytes(&self) -> u64 {
         self.total_bytes - self.lock().free_bytes
-    }
-
-    /// Bytes there are.
-    pub fn total_bytes(&self) -> u64 {
-        self.total_bytes
     }
 }
 
@@ -293,6 +302,10 @@ impl Drop for Loan {
             state.free_places += usize::from(self.has_place);
         }
         self.fetch.serve();
+        if self.has_place {
+            // Who waited for a place may wait for bytes now.
+            self.fetch.changed.notify_waiters();
+        }
     }
 }
 
@@ -372,7 +385,11 @@ mod tests {
             calls.push(fetch.call(&Hurry::default()).await);
         }
         let steady = Hurry::default();
-        assert!(now(Box::pin(fetch.call(&steady))).await.is_none(), "so many calls at a time");
+        let mut beginning = Box::pin(fetch.call(&steady));
+        assert!(now(&mut beginning).await.is_none(), "so many calls at a time");
+        now(Box::pin(fetch.crowded())).await.expect("one waits");
+        assert!(now(Box::pin(fetch.pressed(Pressure::Some))).await.is_none(), "but not for bytes");
+        drop(beginning);
         let (first, second) = (calls.pop().unwrap(), calls.pop().unwrap());
         now(Box::pin(first.grow(None))).await.expect("there is room for one");
         let mut growing = Box::pin(second.grow(None));
@@ -380,7 +397,7 @@ mod tests {
         now(Box::pin(fetch.pressed(Pressure::Some))).await.expect("somebody waits");
         drop(first);
         now(&mut growing).await.expect("its turn");
-        assert!(fetch.used_bytes() <= fetch.total_bytes());
+        assert!(fetch.used_bytes() <= fetch.total_bytes);
     }
 
     #[tokio::test]

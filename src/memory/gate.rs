@@ -18,7 +18,7 @@ pub struct Gate {
 #[derive(Debug)]
 struct State {
     rooms: Rooms,
-    /// Who waits, by ticket: few, since only readers with records in hand do.
+    /// Who waits, by ticket: those with records in hand and those that have let go of them, one a reader.
     callers: Vec<(u64, oneshot::Sender<Pass>)>,
     /// How often somebody had to wait.
     waits: u64,
@@ -176,6 +176,16 @@ impl Pass {
         hold.gate.lock().rooms.made(sink, hold.reader, before, bytes);
         hold.gate.serve();
         Some(hold)
+    }
+}
+
+impl Drop for Pass {
+    fn drop(&mut self) {
+        // What no batch uses is as if it had not been taken.
+        for mut hold in self.holds.drain(..) {
+            let unused = std::mem::take(&mut hold.bytes);
+            hold.gate.lock().rooms.made(hold.sink, hold.reader, unused, 0);
+        }
     }
 }
 

@@ -185,13 +185,7 @@ impl Wish {
     fn of_letters(letters: Option<&DeadLetters>) -> Wish {
         let s3 = letters.is_some_and(|letters| letters.s3.is_some());
         let own = if s3 { Range::fixed(40 * MIB) } else { Range::fixed(8 * MIB) };
-        Wish {
-            name: "dead letters".into(),
-            room: Range::fixed(LEAST_ROOM),
-            keeps_records: false,
-            own,
-            is_letters: true,
-        }
+        Wish { name: "dead letters".into(), room: Range::fixed(LEAST_ROOM), keeps_records: s3, own, is_letters: true }
     }
 
     fn share(&self, per_mille: u64) -> SinkShare {
@@ -235,11 +229,13 @@ impl Wishes {
             _ => FILE_INVENTORY_BYTES,
         };
         let part = |name: &str, bytes: u64| Part { name: name.into(), bytes };
+        let letters = pipeline.dead_letters.as_ref().is_some_and(|letters| letters.s3.is_some());
+        let kept = EXPANSION * record * kept_formats(pipeline) as u64 + if letters { LETTER_HELD_BYTES } else { 0 };
         let fixed = vec![
             part("the program", BASE_BYTES),
             part("shards", if has_stream { SHARDS_BYTES } else { 0 }),
             part("the inventory", inventory),
-            part("one large record", EXPANSION * record * kept_formats(pipeline) as u64),
+            part("one large record", kept),
             part("rejected events", if pipeline.sinks.values().any(is_far) { REJECTS_BYTES } else { 0 }),
         ];
         let least = if has_stream { fetch::LEAST_BYTES } else { 0 };

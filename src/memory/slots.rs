@@ -37,7 +37,7 @@ impl Slots {
         Arc::new(Slots { free: Arc::new(Semaphore::new(count.max(1))), idle: Mutex::new(idle) })
     }
 
-    /// Waits for a slot, in the order of asking. It is not to be held over a wait.
+    /// Waits for a slot, in the order of asking. It is not to be held over a wait, but for helpers, who wait for nothing.
     pub async fn take(self: &Arc<Self>, reader: ReaderId) -> Slot {
         // The semaphore is never closed.
         let permit = Arc::clone(&self.free).acquire_owned().await.ok();

@@ -24,6 +24,9 @@ const PIECE_BYTES: usize = 512 * 1024;
 /// a sink that is only slow gives room much sooner. Sixteen calls may wait for what it holds, and each has a minute.
 const PATIENCE: Duration = Duration::from_secs(2);
 
+/// The longest such time.
+const LONGEST_PATIENCE: Duration = Duration::from_secs(30);
+
 /// How long the room is kept for a reader that then fetches anew.
 const REFETCH: Duration = Duration::from_secs(10);
 
@@ -120,6 +123,9 @@ struct Input {
     pause: Duration,
     /// Room with the sinks is kept for what is fetched.
     hurry: bool,
+    /// How long it keeps what it has fetched from others while it waits for room. It grows when fetching anew took
+    /// too long, so that a reader whose shard is slow to answer comes to its piece too.
+    patience: Duration,
 }
 
 impl Input {
@@ -133,7 +139,13 @@ impl Input {
 
     /// Whether records were fetched, or a call for some may be under way.
     fn may_hold_memory(&self) -> bool {
-        !self.buffer.records.is_empty() || (self.reader.is_some() && !self.buffer.ended)
+        !self.buffer.records.is_empty() || self.may_be_calling()
+    }
+
+    /// Whether a call may be under way. What it would have brought begins behind what was fetched before, which is done
+    /// by the time when the reader is opened anew.
+    fn may_be_calling(&self) -> bool {
+        self.reader.is_some() && !self.buffer.ended
     }
 
     /// Gives back the memory of what was fetched; it is fetched again.
@@ -185,8 +197,14 @@ impl ReaderTask {
         // Its reserves are free when it ends, however it does.
         let _leaves = Leaves(self);
         let Some(mut grant) = grants.recv().await else { return Ok(()) };
-        let mut input =
-            Input { reader: None, buffer: Buffer::default(), from: self.from, pause: self.pause, hurry: false };
+        let mut input = Input {
+            reader: None,
+            buffer: Buffer::default(),
+            from: self.from,
+            pause: self.pause,
+            hurry: false,
+            patience: PATIENCE,
+        };
         loop {
             let result = tokio::select! {
                 // In order, so that a run can be repeated; the end comes first and comes once.
@@ -204,19 +222,25 @@ impl ReaderTask {
     }
 
     /// Waits for the next grant. A reader that is not asked to read, as that of a parked lane between two tries, is in
-    /// nobody's way: it lets go of what it has fetched, and of a call that nobody drives meanwhile, if others need the
-    /// memory.
+    /// nobody's way: if others need the memory, it lets go of what it has fetched, and of a call that nobody drives
+    /// meanwhile.
     async fn next_grant(&self, grants: &mut UnboundedReceiver<Grant>, input: &mut Input) -> Option<Grant> {
-        if input.may_hold_memory() {
+        while input.may_hold_memory() {
             tokio::select! {
                 biased;
                 grant = grants.recv() => return grant,
-                () = self.is_pressed() => {}
+                () = self.is_pressed(PATIENCE) => input.let_go(),
+                () = self.is_crowded(), if input.may_be_calling() => input.reader = None,
             }
             tracing::debug!(shard = %self.shard, "it rests and others need the memory: what was fetched is read again later");
-            input.let_go();
         }
         grants.recv().await
+    }
+
+    /// Others have waited for a while to make a call.
+    async fn is_crowded(&self) {
+        tokio::time::sleep(PATIENCE).await;
+        self.memory.fetch.crowded().await;
     }
 
     /// Fetches if need be, waits for room with the sinks, makes a piece.
@@ -233,6 +257,9 @@ impl ReaderTask {
                 input.hurry = true;
                 let fetched = tokio::time::timeout(REFETCH, self.fetch(input)).await;
                 input.no_hurry();
+                if fetched.is_err() {
+                    input.patience = (input.patience * 2).min(LONGEST_PATIENCE);
+                }
                 fetched.unwrap_or(Ok(()))?;
                 if !input.buffer.has_record_for(grant) {
                     // The room is for others in the meantime.
@@ -248,6 +275,7 @@ impl ReaderTask {
         let mut result = self.piece(grant, &mut input.buffer, &mut slot.scratch).await;
         slot.is_within_record = input.buffer.is_within_record();
         drop(slot);
+        input.patience = PATIENCE;
         let done = result.piece.records.iter().rev().find(|record| record.done);
         input.from = done.map_or(input.from, |done| StartAt::After(done.position));
         for sink in &grant.sinks {
@@ -272,7 +300,7 @@ impl ReaderTask {
         tokio::select! {
             biased;
             pass = &mut passing => return pass,
-            () = self.is_pressed() => {}
+            () = self.is_pressed(input.patience) => {}
         }
         tracing::debug!(shard = %self.shard, "its sinks take nothing and others need the memory: what was fetched is read again later");
         input.let_go();
@@ -280,14 +308,14 @@ impl ReaderTask {
     }
 
     /// Somebody waits for the memory and has room with the sinks already; or it has been held for a while, and somebody
-    /// waits for it.
-    async fn is_pressed(&self) {
+    /// waits for it. Who has grown patient does not yield to the hurry of others.
+    async fn is_pressed(&self, patience: Duration) {
         let fetch = &self.memory.fetch;
         tokio::select! {
             biased;
-            () = fetch.pressed(Pressure::Urgent) => {}
+            () = fetch.pressed(Pressure::Urgent), if patience == PATIENCE => {}
             () = async {
-                tokio::time::sleep(PATIENCE).await;
+                tokio::time::sleep(patience).await;
                 fetch.pressed(Pressure::Some).await;
             } => {}
         }

@@ -91,9 +91,13 @@ impl Work {
             }
             match self.core.process(from, record, made.resume, &self.snapshot, scratch, &mut made.out) {
                 Step::Done => {
-                    made.resume = Resume::default();
+                    let goes_on = std::mem::take(&mut made.resume) != Resume::default();
                     made.records += 1;
                     scratch.trim();
+                    if goes_on {
+                        // The end of a record is a piece's end too: what is lent for a record is given back behind it.
+                        break;
+                    }
                 }
                 Step::More(resume) => {
                     made.resume = resume;

@@ -10,7 +10,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use super::support::program::{Running, get, run, size, status_address, tunnelog, wait_until};
-use super::support::{events_in, text};
+use super::support::{json_lines, text};
 
 /// An event's place in its shard: its record's sequence number, and its own in the record.
 pub(crate) type Place = (u64, u64);
@@ -123,7 +123,10 @@ impl World {
     }
 
     pub(crate) fn events(&self, sink: &str) -> Vec<Value> {
-        events_in(&self.output(sink))
+        // The last line may still be on its way into the file.
+        let content = std::fs::read(self.output(sink)).unwrap();
+        let whole = content.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
+        json_lines(&content[..whole])
     }
 
     pub(crate) fn log(&self) -> String {

@@ -11,10 +11,10 @@ use fixedbitset::FixedBitSet;
 
 use crate::delivery::{Epoch, LaneBatch, LaneId, Selection, Settlement};
 
-/// Bytes of the buffers of admitted batches: some seconds of a busy fleet, and half of what librdkafka may hold.
+/// Bytes of the buffers of admitted batches: some seconds of a busy fleet.
 pub(super) const HELD_BYTES: usize = 32 * 1024 * 1024;
 
-/// Items of admitted batches: as many as librdkafka takes.
+/// Items of admitted batches: as many as librdkafka takes at most.
 pub(super) const HELD_ITEMS: usize = super::settings::QUEUE_MESSAGES as usize;
 
 /// An admitted batch.

@@ -31,7 +31,7 @@ use super::pace::{CALL_GAP, Turn};
 use super::{ShardPace, Stream, lock, lost};
 use crate::aws::AwsError;
 use crate::backoff::Backoff;
-use crate::memory::{Call as Lent, Hurry};
+use crate::memory::{Call as Allowance, Hurry};
 use crate::source::{Feed, Reader, ShardId, SourceError, StartAt};
 
 /// `next` answers at least this often while it waits for its turn or for an event.
@@ -57,8 +57,8 @@ pub(super) enum Step {
 pub(super) enum Answer {
     Iterator(Result<String, AwsError>),
     /// There is memory for an answer.
-    Lent(Arc<Lent>),
-    Records(Box<Result<GetRecordsOutput, AwsError>>, Option<Arc<Lent>>),
+    Lent(Arc<Allowance>),
+    Records(Box<Result<GetRecordsOutput, AwsError>>, Option<Arc<Allowance>>),
     Subscribed(Result<(Events, Arc<Client>), AwsError>),
     Event(Result<SubscribeToShardEvent, Over>),
     Examined(Fault, Result<Standing, String>),
@@ -79,8 +79,10 @@ pub(super) struct ShardReader {
     call: Option<Call>,
     /// Whether its calls go before those of others.
     hurry: Hurry,
+    /// The call under way is to wait for memory for an answer: nobody knows for how long.
+    waits_for_memory: bool,
     /// Memory for the next answer, if it had to be waited for.
-    lent: Option<Arc<Lent>>,
+    lent: Option<Arc<Allowance>>,
     /// The subscription, while `step` is to take events.
     pub line: Option<Line>,
     /// The pause before the next call.
@@ -120,6 +122,7 @@ impl ShardReader {
             astray: false,
             call: None,
             hurry: Hurry::default(),
+            waits_for_memory: false,
             lent: None,
             line: None,
             not_before: None,
@@ -209,6 +212,7 @@ impl ShardReader {
                     // What had to wait for memory has lost its turn: the calls of a second are counted when they are made.
                     (Some(fetch), None) => {
                         let hurry = Arc::clone(&self.hurry);
+                        self.waits_for_memory = true;
                         Some(Box::pin(async move { Answer::Lent(Arc::new(fetch.call(&hurry).await)) }))
                     }
                     (_, lent) => {
@@ -248,7 +252,7 @@ impl ShardReader {
 }
 
 /// The one place where GetRecords is called.
-async fn get_records(stream: &Stream, iterator: &str, limit: i32, lent: Option<Arc<Lent>>) -> Answer {
+async fn get_records(stream: &Stream, iterator: &str, limit: i32, lent: Option<Arc<Allowance>>) -> Answer {
     let answer = stream.api.records(iterator, limit, lent.as_ref()).await;
     Answer::Records(Box::new(answer), lent)
 }
@@ -292,7 +296,15 @@ impl Reader for ShardReader {
                 self.call = self.make_call();
             }
             let Some(call) = &mut self.call else { return Ok(Feed::ShardEnd) };
-            let answer = call.await;
+            let answer = if self.waits_for_memory {
+                match timeout_at(patience, call).await {
+                    Ok(answer) => answer,
+                    Err(_) => return Ok(Feed::Records(Vec::new())),
+                }
+            } else {
+                call.await
+            };
+            self.waits_for_memory = false;
             self.call = None;
             self.heard(answer)?;
         }

@@ -98,7 +98,7 @@ impl ShardReader {
         };
         // It is here already: what the budget does not have is not counted.
         if let Some(fetch) = self.stream.fetch.get() {
-            let lent = fetch.unasked(taken.bytes as u64 + 1024 * taken.records.len() as u64);
+            let lent = fetch.unasked(taken.bytes as u64);
             taken.records.iter_mut().for_each(|record| record.data = lent.record(std::mem::take(&mut record.data)));
         }
         (self.refused, self.astray) = (0, false);
