@@ -157,6 +157,7 @@ fn an_open_file_holds_no_more_than_it_says_and_a_fraction_of_its_lines() {
     let held = usize::try_from(measured.bytes_current).unwrap();
     assert!(held <= said + said / 4, "{held} bytes are held, {said} are said");
     assert!(waiting_said * 8 < waiting, "{waiting_said} of {waiting} bytes");
+    assert!(said * 8 < times * bytes, "{said} of {} bytes in all", times * bytes);
     // While a row group is written: its lines, what they are sorted by, and its columns.
     assert!(measured.bytes_max < 64 << 20, "{} bytes at most", measured.bytes_max);
     drop(open);

@@ -350,16 +350,8 @@ impl AsRef<[u8]> for Lent {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests may panic")]
+    use super::super::now;
     use super::*;
-
-    /// Whether it is ready at once.
-    async fn now<F: Future + Unpin>(future: F) -> Option<F::Output> {
-        tokio::select! {
-            biased;
-            done = future => Some(done),
-            () = std::future::ready(()) => None,
-        }
-    }
 
     #[tokio::test]
     async fn a_record_keeps_its_part_and_the_rest_is_free_when_the_call_ends() {

@@ -64,3 +64,13 @@ impl Memory {
         }
     }
 }
+
+/// Whether it is ready at once.
+#[cfg(test)]
+async fn now<F: Future + Unpin>(future: F) -> Option<F::Output> {
+    tokio::select! {
+        biased;
+        done = future => Some(done),
+        () = std::future::ready(()) => None,
+    }
+}

@@ -79,16 +79,8 @@ impl Drop for Slot {
 
 #[cfg(test)]
 mod tests {
+    use super::super::now;
     use super::*;
-
-    /// Whether it is ready at once.
-    async fn now<F: Future + Unpin>(future: F) -> Option<F::Output> {
-        tokio::select! {
-            biased;
-            done = future => Some(done),
-            () = std::future::ready(()) => None,
-        }
-    }
 
     #[tokio::test]
     async fn as_many_readers_inflate_at_a_time_as_there_are_slots() {

@@ -34,8 +34,7 @@ use self::sink::{SinkTask, ToSink};
 use self::spread::Helpers;
 use self::tally::SourceTally;
 pub use self::tally::Totals;
-use self::tasks::{announce, beside, commit_all, load};
-use crate::checkpoint::CheckpointStore;
+use self::tasks::{announce, beside, keep, load, store_ended, until, unused};
 use crate::core::Core;
 use crate::delivery::{
     Account, BatchId, Command, Dispatcher, Epoch, LaneId, LaneKey, LaneState, Options, ReadResult, ReaderId, Seal,
@@ -487,40 +486,11 @@ fn reopen_of(source: &dyn Source, memory: &Memory) -> Arc<dyn Reopen> {
     reopen
 }
 
-/// Starts the store's task, which commits what is sent to it.
-#[expect(clippy::disallowed_methods, reason = "joined by who runs on; in the engine's set it would be aborted")]
-fn keep(
-    store: Box<dyn CheckpointStore>,
-    events: mpsc::Sender<Happened>,
-) -> (mpsc::Sender<Vec<(LaneKey, LaneState)>>, StoreTask) {
-    let (commits, inbox) = mpsc::channel(1);
-    (commits, tokio::spawn(commit_all(store, inbox, events)))
-}
-
-/// A store without a task, for who runs on.
-#[expect(clippy::disallowed_methods, reason = "it ends at once")]
-fn unused(store: Box<dyn CheckpointStore>) -> StoreTask {
-    tokio::spawn(std::future::ready(store))
-}
-
-/// The store's task only ends after the engine: it has panicked.
-fn store_ended(error: Option<tokio::task::JoinError>) -> RunError {
-    let why = error.map_or_else(|| "without a reason".into(), |error| error.to_string());
-    RunError::Failed(format!("the checkpoint's task ended abnormally ({why}); please report this"))
-}
-
 fn task_ended(ended: Result<Result<(), String>, tokio::task::JoinError>) -> Result<(), RunError> {
     match ended {
         Ok(Ok(())) => Ok(()),
         Ok(Err(reason)) => Err(RunError::Failed(reason)),
         Err(error) if error.is_cancelled() => Ok(()),
         Err(error) => Err(RunError::Failed(format!("a task ended abnormally ({error}); please report this"))),
-    }
-}
-
-async fn until(deadline: Option<Instant>) {
-    match deadline {
-        Some(deadline) => tokio::time::sleep_until(deadline).await,
-        None => std::future::pending().await,
     }
 }

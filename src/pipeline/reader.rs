@@ -81,9 +81,7 @@ impl Buffer {
             self.worth = Some(worth.map_or(usize::MAX, |worth| usize::try_from(worth).unwrap_or(usize::MAX)));
         }
     }
-}
 
-impl Buffer {
     fn is_used_up(&self) -> bool {
         self.records.is_empty() && !self.ended
     }
@@ -229,10 +227,15 @@ impl ReaderTask {
             tokio::select! {
                 biased;
                 grant = grants.recv() => return grant,
-                () = self.is_pressed(PATIENCE) => input.let_go(),
-                () = self.is_crowded(), if input.may_be_calling() => input.reader = None,
+                () = self.is_pressed(PATIENCE) => {
+                    tracing::debug!(shard = %self.shard, "it rests and others need the memory: what was fetched is read again later");
+                    input.let_go();
+                }
+                () = self.is_crowded(), if input.may_be_calling() => {
+                    tracing::debug!(shard = %self.shard, "it rests and others need its place: its call is made again later");
+                    input.reader = None;
+                }
             }
-            tracing::debug!(shard = %self.shard, "it rests and others need the memory: what was fetched is read again later");
         }
         grants.recv().await
     }

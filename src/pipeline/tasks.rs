@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::tally::SourceTally;
-use super::{Background, Happened, RunError};
+use super::{Background, Happened, RunError, StoreTask};
 use crate::backoff::Backoff;
 use crate::checkpoint::{CheckpointStore, StoreError};
 use crate::delivery::{LaneKey, LaneState};
@@ -107,7 +107,7 @@ pub(super) async fn load(
 
 /// The store's task: commits one set of states after the other, each until it is remembered, and keeps the right to
 /// write meanwhile; then gives the store back.
-pub(super) async fn commit_all(
+async fn commit_all(
     mut store: Box<dyn CheckpointStore>,
     mut commits: mpsc::Receiver<Vec<(LaneKey, LaneState)>>,
     events: mpsc::Sender<Happened>,
@@ -173,5 +173,35 @@ async fn tell_kept(outcome: Result<(), StoreError>, backoff: &mut Backoff, event
             let _ = events.send(Happened::Failed(reason)).await;
             false
         }
+    }
+}
+
+/// Starts the store's task, which commits what is sent to it.
+#[expect(clippy::disallowed_methods, reason = "joined by who runs on; in the engine's set it would be aborted")]
+pub(super) fn keep(
+    store: Box<dyn CheckpointStore>,
+    events: mpsc::Sender<Happened>,
+) -> (mpsc::Sender<Vec<(LaneKey, LaneState)>>, StoreTask) {
+    let (commits, inbox) = mpsc::channel(1);
+    (commits, tokio::spawn(commit_all(store, inbox, events)))
+}
+
+/// A store without a task, for who runs on.
+#[expect(clippy::disallowed_methods, reason = "it ends at once")]
+pub(super) fn unused(store: Box<dyn CheckpointStore>) -> StoreTask {
+    tokio::spawn(std::future::ready(store))
+}
+
+/// The store's task only ends after the engine: it has panicked.
+pub(super) fn store_ended(error: Option<tokio::task::JoinError>) -> RunError {
+    let why = error.map_or_else(|| "without a reason".into(), |error| error.to_string());
+    RunError::Failed(format!("the checkpoint's task ended abnormally ({why}); please report this"))
+}
+
+/// The deadline, if there is one; else never.
+pub(super) async fn until(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => tokio::time::sleep_until(deadline).await,
+        None => std::future::pending().await,
     }
 }
