@@ -7,6 +7,7 @@
 //! A record may be resumed: when the output is full, [`Step::More`] says where to go on, so one huge record
 //! needs no huge buffer.
 
+mod buffer;
 mod join;
 mod rejected;
 mod walk;
@@ -20,11 +21,12 @@ use crate::decode::envelope::Cursor;
 use crate::decode::inflate::Inflater;
 use crate::decode::{DecodeError, LogStream};
 use crate::delivery::{Encoded, Item, LaneItems, Piece, RecordInfo, SinkId};
-use crate::encode::{DeadLetter, Format, Repeat};
+use crate::encode::{DeadLetter, Format};
 use crate::enrich::{Lookup, Miss, Snapshot, is_account_id};
 use crate::event::{Action, Event, EventId, Kind, Millis, Severity};
 use crate::route::{Decision, Filter};
 use crate::source::{Position, Record, ShardId};
+use buffer::{Buffer, Usual};
 use walk::{Texts, Walk};
 
 /// A record's events are cut into pieces of about this many encoded bytes: large enough that reading a
@@ -38,9 +40,6 @@ fn max_piece_bytes() -> usize {
     }
     MAX_PIECE_BYTES
 }
-
-/// How much memory is asked for at once; a piece that needs more grows by doubling.
-const MAX_RESERVED_BYTES: usize = 256 * 1024;
 
 /// Connections that one piece reports as unknown; the rest will be reported by a later one.
 const MAX_MISSES: usize = 64;
@@ -136,6 +135,8 @@ pub struct Scratch {
     /// The record that `inflater` holds and its length there, so that resuming need not inflate it again.
     holds: Option<(Position, usize)>,
     texts: Texts,
+    /// By format: what a record's events became.
+    usual: Vec<Usual>,
 }
 
 /// What a reader keeps of its inflate buffer between grants: enough for common records.
@@ -178,25 +179,6 @@ pub struct Counts {
     pub misses: u64,
     /// By sink: items that passed because a condition could not be decided.
     pub passed_unknown: Vec<u64>,
-}
-
-#[derive(Debug, Default)]
-struct Buffer {
-    bytes: Vec<u8>,
-    items: Vec<Item>,
-    /// Of the record that is being processed.
-    repeat: Repeat,
-}
-
-impl Buffer {
-    /// What it holds. Its memory counts for as long as a sink has it, so spare room is given back.
-    fn encoded(mut self, records: &Arc<Vec<RecordInfo>>) -> Encoded {
-        if self.bytes.capacity() > self.bytes.len() + self.bytes.len() / 4 {
-            self.bytes.shrink_to_fit();
-        }
-        self.items.shrink_to_fit();
-        Encoded { bytes: self.bytes, items: self.items, records: Arc::clone(records) }
-    }
 }
 
 /// What the core made of some records, growing until it is taken.
@@ -328,18 +310,27 @@ impl Core {
         scratch: &mut Scratch,
         out: &mut Output,
     ) -> Result<Step, DecodeError> {
-        // Each record may meet another snapshot.
-        out.buffers.iter_mut().for_each(|buffer| buffer.repeat = Repeat::default());
+        let mut usual = std::mem::take(&mut scratch.usual);
+        usual.resize(self.formats.len(), Usual::default());
+        let mut shown = 0;
         let mut info: Option<RecordInfo> = None;
         let walk = Walk { from, record, snapshot, keeps_raw: self.keeps_raw };
         let walked = self.walk_by(walk, resume, scratch, &mut |event, seen| {
+            if shown == 0 {
+                let buffers = out.buffers.iter_mut().zip(&usual);
+                buffers.for_each(|(buffer, usual)| buffer.begin_record(seen.follow as usize + 1, usual));
+            }
+            shown += 1;
             if seen.lookup == Lookup::Miss {
                 note_miss(event, out);
             }
-            self.emit(event, seen.follow as usize, out);
+            self.emit(event, out);
             info.get_or_insert_with(|| record_info(record, event, seen));
             if out.bytes() < max_piece_bytes() { Go::On } else { Go::Stop }
-        })?;
+        });
+        usual.iter_mut().zip(&out.buffers).for_each(|(usual, buffer)| buffer.end_record(shown, usual));
+        scratch.usual = usual;
+        let walked = walked?;
         let info = info.unwrap_or_else(|| bare_record(record));
         out.counts.control += u64::from(walked == Walked::Control);
         out.records.push(RecordInfo { done: !matches!(walked, Walked::Stopped(_)), ..info });
@@ -370,7 +361,7 @@ impl Core {
         visit: Visit<'_>,
     ) -> Result<Walked, DecodeError> {
         let record = walk.record;
-        let Scratch { inflater, holds, texts } = scratch;
+        let Scratch { inflater, holds, texts, .. } = scratch;
         let is_here = |(position, length): &(Position, usize)| {
             resume != Resume::default() && *position == record.position && inflater.held(*length).is_some()
         };
@@ -389,7 +380,7 @@ impl Core {
     }
 
     /// Routes an event, and encodes it once for each format that a sink wants it in.
-    fn emit(&self, event: &Event<'_>, follow: usize, out: &mut Output) {
+    fn emit(&self, event: &Event<'_>, out: &mut Output) {
         out.counts.events[event.kind as usize] += 1;
         let mut encoded: [Option<usize>; MAX_FORMATS] = [None; MAX_FORMATS];
         for (sink, (format, filter)) in self.sinks.iter().enumerate() {
@@ -407,15 +398,8 @@ impl Core {
             let item = match encoded.get(*format).copied().flatten() {
                 Some(item) => item,
                 None => {
-                    let record = out.records.len() as u32;
-                    let Buffer { bytes, items, repeat } = &mut out.buffers[*format];
-                    let start = bytes.len();
+                    let Buffer { bytes, repeat, .. } = &mut out.buffers[*format];
                     self.formats[*format].encode_next(event, bytes, repeat);
-                    // The first of a record, and all will follow: make room at once, as if they were as long.
-                    if filter.passes_all() && items.last().is_none_or(|item| item.record != record) {
-                        items.reserve(follow + 1);
-                        bytes.reserve((follow * (bytes.len() - start)).min(MAX_RESERVED_BYTES));
-                    }
                     out.push(*format, event.id, (event.time, event.kind, event.action, event.severity))
                 }
             };

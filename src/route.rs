@@ -50,11 +50,6 @@ impl Filter {
         Filter { only: only.and_then(Test::compile), except: except.and_then(Test::compile) }
     }
 
-    /// Whether every event passes, so that nothing needs to be asked.
-    pub fn passes_all(&self) -> bool {
-        self.only.is_none() && self.except.is_none()
-    }
-
     /// Decides about an enriched event: it passes `only` unless it definitely fails it, and `except` unless
     /// it definitely meets it.
     pub fn decide(&self, event: &Event<'_>) -> Decision {

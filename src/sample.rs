@@ -149,7 +149,7 @@ fn full_bgp<'a>() -> Bgp<'a> {
         }),
         prefix: "10.0.0.0/8".parse().ok(),
         as_path: Some("65010 65020".into()),
-        as_path_asns: Some(AsNumbers("65010 65020".into())),
+        as_path_asns: Some(AsNumbers::of("65010 65020".into())),
         origin_asn: Some(65020),
         local_pref: Some(100),
         med: Some(200),

@@ -17,7 +17,7 @@ fn folder(name: &str) -> PathBuf {
 
 fn event_line(log: &LogEvent<'_>, stream: &LogStream<'_>, observed: Option<Millis>) -> String {
     let identity = StreamIdentity::parse(&stream.stream);
-    let id = id::of_log(&mut Vec::new(), stream, log);
+    let id = id::of_log(stream, log);
     let mut summary = String::new();
     let event = normalize(log, stream, &identity, observed, id, &mut summary);
     serde_json::to_string(&event).unwrap() + "\n"

@@ -19,7 +19,7 @@ const MAX_BYTES: usize = 4096;
 fn normalize_one(log: &LogEvent<'_>, stream: &LogStream<'_>) {
     let mut summary = String::new();
     let identity = StreamIdentity::parse(&stream.stream);
-    let id = id::of_log(&mut Vec::new(), stream, log);
+    let id = id::of_log(stream, log);
     let event = normalize(log, stream, &identity, None, id, &mut summary);
     assert_eq!(event.raw, Some(&*log.message));
     assert!(!event.summary.chars().any(char::is_control), "{}", event.summary);

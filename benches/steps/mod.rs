@@ -15,9 +15,10 @@ use tunnelog::delivery::SinkId;
 use tunnelog::encode::{Format, Repeat};
 use tunnelog::enrich::{Lookup, Snapshot, enrich};
 use tunnelog::event::{Event, Kind, Millis, Severity};
+use tunnelog::normalize::escaped::Lines;
 use tunnelog::normalize::line::Line;
 use tunnelog::normalize::stream::StreamIdentity;
-use tunnelog::normalize::{escaped, id, normalize, of_line};
+use tunnelog::normalize::{id, normalize, of_line};
 use tunnelog::route::Filter;
 use tunnelog::source::ShardId;
 
@@ -39,14 +40,16 @@ fn step<'c>(name: &'static str, run: impl FnMut() + 'c) -> Step<'c> {
 /// Prepares the steps on a corpus and hands them to `measure`; `inflate` comes first. The last ones are the core's
 /// under other circumstances: an inventory without the connections, one of 50,000, a second sink of the same format,
 /// and one whose filter lets nothing pass.
-pub(crate) fn with_steps(corpus: &Corpus, inventories: &Inventories, measure: impl FnOnce(&mut [Step<'_>])) {
+pub(crate) fn with_steps(corpus: &Corpus, inventories: &Inventories, measure: impl FnOnce(&mut Vec<Step<'_>>)) {
     let Inventories { hit, miss, large } = inventories;
     let plain: Vec<Vec<u8>> = corpus.records.iter().map(|record| plain(&record.data)).collect();
     let envelopes: Vec<Envelope<'_>> = plain.iter().map(|plain| Envelope::parse(plain).unwrap()).collect();
     let logs: Vec<Vec<LogEvent<'_>>> =
         envelopes.iter().map(|envelope| envelope.events(Cursor::default()).collect()).collect();
+    let mut lines = Lines::default();
     // Nearly all; the others take the plain way, which is no step of its own.
-    let scanned: Vec<Scanned<'_, Line<'_>>> = plain.iter().filter_map(|plain| scan(plain, escaped::line)).collect();
+    let scanned: Vec<Scanned<'_, Line<'_>>> =
+        plain.iter().filter_map(|plain| scan(plain, |reader, line| lines.read(reader, line))).collect();
     let mut summaries = vec![String::new(); corpus.events as usize];
     let events = enriched(corpus, &envelopes, &logs, &mut summaries, hit);
     let format = Format::resolve(None, FormatName::Json, false);
@@ -63,9 +66,9 @@ pub(crate) fn with_steps(corpus: &Corpus, inventories: &Inventories, measure: im
     let (one, two, filtered) = (sinks(&[None]), sinks(&[None, None]), sinks(&[None, Some(nothing)]));
     let mut scratches: [Scratch; 5] = Default::default();
     let [first, second, third, fourth, fifth] = &mut scratches;
-    measure(&mut [
+    measure(&mut vec![
         step("inflate", || inflate_all(corpus, &mut inflater)),
-        step("decode", || decode_all(corpus, &mut decoder)),
+        step("decode", || decode_all(corpus, &mut decoder, &mut lines)),
         step("normalize", || normalize_all(corpus.records[0].arrival, &scanned, &mut ids, &mut text)),
         step("encode", || encode_all(&events, &format, &mut out)),
         step("core", || core_all(corpus, &one, 1, hit, first)),
@@ -93,7 +96,7 @@ fn enriched<'a>(
         let stream = &envelope.stream;
         let identity = StreamIdentity::parse(&stream.stream);
         for log in logs {
-            let id = id::of_log(&mut Vec::new(), stream, log);
+            let id = id::of_log(stream, log);
             let mut event = normalize(log, stream, &identity, record.arrival, id, summaries.next().unwrap());
             let lookup = enrich(&mut event, snapshot, None, &stream.owner);
             assert_ne!(lookup, Lookup::Miss, "the inventory is of the same fleet");
@@ -109,20 +112,21 @@ fn inflate_all(corpus: &Corpus, inflater: &mut Inflater) {
     }
 }
 
-fn decode_all(corpus: &Corpus, inflater: &mut Inflater) {
+fn decode_all(corpus: &Corpus, inflater: &mut Inflater, lines: &mut Lines) {
     for record in &corpus.records {
         let plain = inflater.inflate(&record.data, MAX_RECORD_BYTES).unwrap();
-        black_box(scan(plain, escaped::line));
+        black_box(scan(plain, |reader, line| lines.read(reader, line)));
     }
 }
 
 fn normalize_all(arrival: Option<Millis>, scanned: &[Scanned<'_, Line<'_>>], ids: &mut Vec<u8>, text: &mut String) {
     for scanned in scanned {
         let identity = StreamIdentity::parse(&scanned.stream.stream);
+        let mut namer = id::Namer::new(&scanned.stream, ids);
         for event in &scanned.events {
             let Some(line) = &event.line else { continue };
             let log = event.log("");
-            let id = id::of_log(ids, &scanned.stream, &log);
+            let id = namer.of_log(&log);
             black_box(&of_line(line, Vec::new(), &log, &scanned.stream, &identity, arrival, id, text));
         }
     }

@@ -12,9 +12,11 @@ use crate::decode::scan::{Scanned, scan};
 use crate::decode::{DecodeError, LogEvent, LogStream};
 use crate::enrich::{Finder, Snapshot};
 use crate::event::{Event, Origin};
+use crate::normalize;
+use crate::normalize::escaped::Lines;
+use crate::normalize::id::Namer;
 use crate::normalize::line::Line;
 use crate::normalize::stream::StreamIdentity;
-use crate::normalize::{self, escaped};
 use crate::source::{Record, ShardId};
 
 /// Texts that are made for one event and used again for the next.
@@ -24,6 +26,7 @@ pub(super) struct Texts {
     line: String,
     summary: String,
     id: Vec<u8>,
+    lines: Lines,
 }
 
 /// What all events of a record have in common.
@@ -38,7 +41,10 @@ pub(super) struct Walk<'w> {
 
 /// What a record's events are read with, one after the other.
 struct Tools<'t> {
-    texts: &'t mut Texts,
+    line: &'t mut String,
+    summary: &'t mut String,
+    namer: Namer<'t>,
+    identity: StreamIdentity<'t>,
     finder: Finder<'t>,
     visit: Visit<'t>,
     /// How many events the record has, if that is known.
@@ -54,43 +60,47 @@ impl<'w> Walk<'w> {
         texts: &mut Texts,
         visit: Visit<'_>,
     ) -> Result<Walked, DecodeError> {
-        let mut tools = Tools { texts, finder: Finder::new(self.snapshot), visit, count: 0 };
-        if let Some(scanned) = scan(plain, escaped::line) {
-            return Ok(self.scanned(&scanned, resume, &mut tools));
+        if let Some(scanned) = scan(plain, |reader, line| texts.lines.read(reader, line)) {
+            // The scan takes far fewer.
+            let count = u32::try_from(scanned.events.len()).unwrap_or(u32::MAX);
+            return Ok(self.scanned(&scanned, resume, &mut self.tools(&scanned.stream, count, texts, visit)));
         }
         let envelope = Envelope::parse(plain)?;
         if envelope.kind == MessageKind::Control {
             return Ok(Walked::Control);
         }
-        let identity = StreamIdentity::parse(&envelope.stream.stream);
+        let mut tools = self.tools(&envelope.stream, 0, texts, visit);
         let mut events = envelope.events(resume.0);
         loop {
             let index = events.cursor().index();
             let Some(log) = events.next() else { return Ok(Walked::ToTheEnd) };
-            let go = self.show(&envelope.stream, &identity, index, &log, &mut tools);
+            let go = self.show(&envelope.stream, index, &log, &mut tools);
             if go == Go::Stop && !events.is_at_end() {
                 return Ok(Walked::Stopped(Resume(events.cursor())));
             }
         }
     }
 
+    fn tools<'t>(self, stream: &'t LogStream<'t>, count: u32, texts: &'t mut Texts, visit: Visit<'t>) -> Tools<'t>
+    where
+        'w: 't,
+    {
+        let Texts { line, summary, id, .. } = texts;
+        let (namer, identity) = (Namer::new(stream, id), StreamIdentity::parse(&stream.stream));
+        Tools { line, summary, namer, identity, finder: Finder::new(self.snapshot), visit, count }
+    }
+
     fn scanned(self, scanned: &Scanned<'_, Line<'_>>, resume: Resume, tools: &mut Tools<'_>) -> Walked {
-        // The scan takes far fewer.
-        tools.count = u32::try_from(scanned.events.len()).unwrap_or(u32::MAX);
         let stream = &scanned.stream;
-        let identity = StreamIdentity::parse(&stream.stream);
         let mut events = (resume.0.index()..).zip(scanned.events.iter().skip(resume.0.index() as usize)).peekable();
         while let Some((index, event)) = events.next() {
             let quick = event.line.as_ref().filter(|_| !self.keeps_raw);
-            let shown = quick.and_then(|line| {
-                let log = event.log("");
-                self.show_line(stream, &identity, index, &log, line, tools)
-            });
+            let shown = quick.and_then(|line| self.show_line(stream, index, &event.log(""), line, tools));
             let go = shown.unwrap_or_else(|| {
-                let mut line = std::mem::take(&mut tools.texts.line);
+                let mut line = std::mem::take(tools.line);
                 event.unescape(&mut line);
-                let go = self.show(stream, &identity, index, &event.log(&line), tools);
-                tools.texts.line = line;
+                let go = self.show(stream, index, &event.log(&line), tools);
+                *tools.line = line;
                 go
             });
             if let (Go::Stop, Some((next, event))) = (go, events.peek()) {
@@ -104,29 +114,21 @@ impl<'w> Walk<'w> {
     fn show_line(
         self,
         stream: &LogStream<'_>,
-        identity: &StreamIdentity<'_>,
         index: u32,
         log: &LogEvent<'_>,
         line: &Line<'_>,
         tools: &mut Tools<'_>,
     ) -> Option<Go> {
-        let Tools { texts: Texts { id, summary, .. }, finder, visit, count } = tools;
-        let id = normalize::id::of_log(id, stream, log);
-        let mut event = normalize::of_line(line, Vec::new(), log, stream, identity, self.record.arrival, id, summary);
+        let Tools { summary, namer, identity, finder, visit, count, .. } = tools;
+        let (id, arrival) = (namer.of_log(log), self.record.arrival);
+        let mut event = normalize::of_line(line, Vec::new(), log, stream, identity, arrival, id, summary);
         event.is_understood().then(|| self.visit(&mut event, stream, (index, *count), finder, visit))
     }
 
     /// Shows the event of a line.
-    fn show(
-        self,
-        stream: &LogStream<'_>,
-        identity: &StreamIdentity<'_>,
-        index: u32,
-        log: &LogEvent<'_>,
-        tools: &mut Tools<'_>,
-    ) -> Go {
-        let Tools { texts: Texts { id, summary, .. }, finder, visit, count } = tools;
-        let id = normalize::id::of_log(id, stream, log);
+    fn show(self, stream: &LogStream<'_>, index: u32, log: &LogEvent<'_>, tools: &mut Tools<'_>) -> Go {
+        let Tools { summary, namer, identity, finder, visit, count, .. } = tools;
+        let id = namer.of_log(log);
         let mut event = normalize::normalize(log, stream, identity, self.record.arrival, id, summary);
         self.visit(&mut event, stream, (index, *count), finder, visit)
     }

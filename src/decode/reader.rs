@@ -50,6 +50,16 @@ impl<'a> Reader<'a> {
         found
     }
 
+    /// As [`eat`](Self::eat), for a constant whose length is no parameter.
+    #[inline(always)]
+    pub fn eat_all(&mut self, token: &'static [u8]) -> bool {
+        let found = self.rest().starts_with(token);
+        if found {
+            self.at += token.len();
+        }
+        found
+    }
+
     /// Takes `token`, or answers nothing.
     #[inline]
     pub fn expect<const N: usize>(&mut self, token: &[u8; N]) -> Option<()> {
@@ -78,12 +88,28 @@ impl<'a> Reader<'a> {
         self.text.get(from..self.at).unwrap_or_default()
     }
 
+    /// Takes all text before the next `\"` and it; nothing if another escape or the end comes first.
+    #[inline]
+    pub fn until_escaped_quote(&mut self) -> Option<&'a str> {
+        let from = self.at;
+        let end = quote_or_backslash(self.text.as_bytes(), from);
+        self.at = end;
+        self.expect(br#"\""#)?;
+        self.text.get(from..end)
+    }
+
     /// Takes a run of digits, at least one.
     #[inline]
     pub fn digits(&mut self) -> Option<&'a str> {
         let from = self.at;
-        let length = self.rest().iter().take_while(|byte| byte.is_ascii_digit()).count();
-        self.at += length;
+        while let Some(word) = self.eight() {
+            let count = leading_digits(word);
+            self.at += count;
+            if count < 8 {
+                return self.text.get(from..self.at).filter(|digits| !digits.is_empty());
+            }
+        }
+        self.at += self.rest().iter().take_while(|byte| byte.is_ascii_digit()).count();
         self.text.get(from..self.at).filter(|digits| !digits.is_empty())
     }
 
@@ -91,24 +117,71 @@ impl<'a> Reader<'a> {
     /// belong to a number.
     #[inline]
     pub fn integer(&mut self) -> Option<i64> {
-        let mut value = 0_i64;
-        let mut count = 0;
-        let rest = self.rest();
-        while let Some(digit) = rest.get(count).filter(|byte| byte.is_ascii_digit()) {
-            value = value.wrapping_mul(10).wrapping_add(i64::from(digit - b'0'));
-            count += 1;
+        let from = self.at;
+        let mut value = 0_u64;
+        // Not a third time: that would be too many digits in any case.
+        for _ in 0..2 {
+            let Some(word) = self.eight() else { break };
+            let count = leading_digits(word);
+            value = value * POWERS_OF_TEN[count] + number_of(word, count);
+            self.at += count;
+            if count < 8 {
+                break;
+            }
         }
-        let canonical = (1..=18).contains(&count) && (count == 1 || rest.first() != Some(&b'0'));
-        let ends = !matches!(rest.get(count), Some(b'.' | b'e' | b'E'));
-        self.at += count;
-        (canonical && ends).then_some(value)
+        while let Some(digit) = self.peek().filter(u8::is_ascii_digit) {
+            value = value.wrapping_mul(10).wrapping_add(u64::from(digit - b'0'));
+            self.at += 1;
+        }
+        let count = self.at - from;
+        let first = self.text.as_bytes().get(from);
+        let canonical = (1..=18).contains(&count) && (count == 1 || first != Some(&b'0'));
+        let ends = !matches!(self.peek(), Some(b'.' | b'e' | b'E'));
+        // Lossless: 18 digits are far below the limit.
+        (canonical && ends).then_some(value as i64)
     }
+
+    /// The next eight bytes, the first in the lowest; they are not taken.
+    #[inline]
+    fn eight(&self) -> Option<u64> {
+        self.rest().first_chunk().map(|bytes| u64::from_le_bytes(*bytes))
+    }
+}
+
+const ONES: u64 = u64::from_le_bytes([1; 8]);
+
+const POWERS_OF_TEN: [u64; 9] = [1, 10, 100, 1000, 10_000, 100_000, 1_000_000, 10_000_000, 100_000_000];
+
+/// How many of eight bytes are digits before the first that is none.
+#[inline]
+fn leading_digits(word: u64) -> usize {
+    // A digit is 0x30 to 0x39: with 0x30 taken away it is below 10, so its upper half is 0, also when 6 is added. What
+    // a byte carries over into the next one does not matter, since that is behind it.
+    let digits = word ^ (ONES * 0x30);
+    let others = (digits | digits.wrapping_add(ONES * 6)) & (ONES * 0xf0);
+    others.trailing_zeros() as usize / 8
+}
+
+/// The number that the first `count` of eight bytes are, which are digits.
+#[inline]
+fn number_of(word: u64, count: usize) -> u64 {
+    // Zeros in front, in place of what is behind.
+    let digits = (word ^ (ONES * 0x30)).unbounded_shl(64 - 8 * count as u32);
+    // Neighbours are joined: digits to pairs, pairs to fours, fours to the number.
+    let pairs = join(digits, 10, 8) & 0x00ff_00ff_00ff_00ff;
+    let fours = join(pairs, 100, 16) & 0x0000_ffff_0000_ffff;
+    join(fours, 10_000, 32) & 0xffff_ffff
+}
+
+/// Adds to each part of `parts`, times `factor`, the part that follows it, `bits` further up.
+#[inline]
+fn join(parts: u64, factor: u64, bits: u32) -> u64 {
+    parts.wrapping_mul(factor).wrapping_add(parts >> bits)
 }
 
 /// Eight bytes at a time: the runs between quotes are short, so what counts is to begin quickly.
 #[inline]
 fn quote_or_backslash(bytes: &[u8], from: usize) -> usize {
-    const ONES: u64 = u64::from_le_bytes([1; 8]);
     const HIGHS: u64 = ONES << 7;
     const QUOTES: u64 = ONES * b'"' as u64;
     const BACKSLASHES: u64 = ONES * b'\\' as u64;
@@ -144,6 +217,22 @@ mod tests {
         }
         let mut reader = Reader::new("no end");
         assert_eq!((reader.until_quote_or_backslash(), reader.left()), ("no end", 0));
+    }
+
+    #[test]
+    fn digits_are_taken_up_to_the_first_other_byte() {
+        for other in ['/', ':', '\0', 'é', '@', 'p'] {
+            for count in 1..70 {
+                let digits: String = (0..count).map(|at| char::from(b'0' + (at * 7 % 10) as u8)).collect();
+                let text = format!("{digits}{other}1234567890");
+                assert_eq!(Reader::new(&text).digits(), Some(&*digits), "{text}");
+                let (value, integer) = (digits.parse().ok(), Reader::new(&text).integer());
+                assert_eq!(integer, value.filter(|_| count < 19 && (count == 1 || !digits.starts_with('0'))), "{text}");
+                let digits: String = digits.chars().map(|digit| if digit == '0' { '9' } else { digit }).collect();
+                assert_eq!(Reader::new(&digits).integer(), digits.parse().ok().filter(|_| count < 19), "{digits}");
+            }
+        }
+        assert_eq!(Reader::new("é").digits(), None);
     }
 
     #[test]

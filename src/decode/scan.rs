@@ -79,12 +79,12 @@ impl<'a, L> ScannedEvent<'a, L> {
     }
 }
 
-/// Reads a log line: given a reader behind the quote with which the line begins, it fills in what the line says and
-/// leaves the reader before the closing quote, or answers nothing.
-pub type ReadLine<'a, L> = fn(&mut Reader<'a>, &mut L) -> Option<()>;
-
-/// Reads the record in `data`, and each line by `line`.
-pub fn scan<'a, L: Default>(data: &'a [u8], line: ReadLine<'a, L>) -> Option<Scanned<'a, L>> {
+/// Reads the record in `data`, and each log line by `line`: given a reader behind the quote with which the line begins,
+/// it fills in what the line says and leaves the reader before the closing quote, or answers nothing.
+pub fn scan<'a, L: Default>(
+    data: &'a [u8],
+    mut line: impl FnMut(&mut Reader<'a>, &mut L) -> Option<()>,
+) -> Option<Scanned<'a, L>> {
     // A control character is an error within a string, and no usual record has one outside.
     if data.len() > MAX_BYTES || data.iter().fold(false, |found, byte| found | (*byte < b' ')) {
         return None;
@@ -108,7 +108,7 @@ pub fn scan<'a, L: Default>(data: &'a [u8], line: ReadLine<'a, L>) -> Option<Sca
     loop {
         // Filled in where it stays: an event is large.
         events.push(ScannedEvent::default());
-        event(&mut reader, start, line, events.last_mut()?)?;
+        event(&mut reader, start, &mut line, events.last_mut()?)?;
         if !reader.eat(b",") {
             break;
         }
@@ -148,7 +148,7 @@ fn filters(reader: &mut Reader<'_>) -> Option<()> {
 fn event<'a, L: Default>(
     reader: &mut Reader<'a>,
     start: usize,
-    line: ReadLine<'a, L>,
+    line: &mut impl FnMut(&mut Reader<'a>, &mut L) -> Option<()>,
     event: &mut ScannedEvent<'a, L>,
 ) -> Option<()> {
     event.offset = reader.offset() - start;
@@ -168,7 +168,7 @@ fn event<'a, L: Default>(
 /// The line, to behind its closing quote; and what `line` made of it.
 fn message<'a, L: Default>(
     reader: &mut Reader<'a>,
-    line: ReadLine<'a, L>,
+    line: &mut impl FnMut(&mut Reader<'a>, &mut L) -> Option<()>,
     event: &mut ScannedEvent<'a, L>,
 ) -> Option<()> {
     let from = reader.clone();

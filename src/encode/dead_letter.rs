@@ -180,7 +180,7 @@ impl DeadLetter {
 
     /// The id of a refused item: what was refused, by whom; the same however often it is tried.
     pub fn id_of_item(sink: &str, event: EventId, bytes: &[u8]) -> EventId {
-        EventId::of_parts(&mut Vec::new(), &[b"rejected", sink.as_bytes(), &event.0.to_be_bytes(), bytes])
+        EventId::of_parts(&[b"rejected", sink.as_bytes(), &event.0.to_be_bytes(), bytes])
     }
 
     /// The id of an unreadable record: its place, without the source's name, which a person may change.
@@ -188,7 +188,7 @@ impl DeadLetter {
         let position = position.to_string();
         let place = [&*shard.stream, &*shard.stream_created, &*shard.shard, &position];
         let [stream, created, shard, position] = place.map(str::as_bytes);
-        EventId::of_parts(&mut Vec::new(), &[b"dead-letter", stream, created, shard, position])
+        EventId::of_parts(&[b"dead-letter", stream, created, shard, position])
     }
 
     /// Appends the dead letter as one line. The base64 goes straight to `out`.

@@ -4,13 +4,13 @@
 //! rendered once, when the format is made. serde's form of the view is the meaning ([`JsonFormat::encode_by_serde`]);
 //! `write` comes to the same bytes quicker.
 
-mod place;
+mod repeat;
 mod text;
 mod write;
 
 use serde::Serialize;
 
-pub use place::Repeat;
+pub use repeat::Repeat;
 
 use super::carry::carries_raw;
 use crate::config::types::{JsonOptions, RawOption};

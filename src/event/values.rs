@@ -113,23 +113,31 @@ impl JsonSchema for Millis {
 
 /// 128-bit identity of an event, written as 32 lower-case hex digits.
 ///
-/// XXH3-128 (seed 0) over length-prefixed parts; see [`EventId::of_parts`]. Stable across versions: a
+/// XXH3-128 (seed 0) over length-prefixed parts; see [`EventId::push_part`]. Stable across versions: a
 /// change of it is a change of the schema. It identifies, it does not authenticate: nothing is ever
 /// dropped because two ids are equal.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
 pub struct EventId(pub u128);
 
 impl EventId {
-    /// The id of the given parts: each is preceded by its length in bytes (u32, little-endian), so that
-    /// no two lists of parts share an encoding. `buffer` is scratch space and is cleared first.
-    pub fn of_parts(buffer: &mut Vec<u8>, parts: &[&[u8]]) -> EventId {
-        buffer.clear();
-        for part in parts {
-            let length = u32::try_from(part.len()).unwrap_or(u32::MAX);
-            buffer.extend_from_slice(&length.to_le_bytes());
-            buffer.extend_from_slice(part);
-        }
-        EventId(xxhash_rust::xxh3::xxh3_128(buffer))
+    /// Adds a part to those that an id is made of: preceded by its length in bytes (u32, little-endian), so that no
+    /// two lists of parts share an encoding.
+    pub fn push_part(parts: &mut Vec<u8>, part: &[u8]) {
+        let length = u32::try_from(part.len()).unwrap_or(u32::MAX);
+        parts.extend_from_slice(&length.to_le_bytes());
+        parts.extend_from_slice(part);
+    }
+
+    /// The id of the parts that have been [pushed](Self::push_part).
+    pub fn of_pushed(parts: &[u8]) -> EventId {
+        EventId(xxhash_rust::xxh3::xxh3_128(parts))
+    }
+
+    /// The id of the given parts.
+    pub fn of_parts(parts: &[&[u8]]) -> EventId {
+        let mut pushed = Vec::new();
+        parts.iter().for_each(|part| Self::push_part(&mut pushed, part));
+        Self::of_pushed(&pushed)
     }
 }
 
@@ -171,13 +179,46 @@ impl JsonSchema for EventId {
 
 /// The numbers of an AS path, read from its text when written, so that nothing is stored twice.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct AsNumbers<'a>(pub Cow<'a, str>);
+pub struct AsNumbers<'a> {
+    path: Cow<'a, str>,
+    /// See [`plain`](Self::plain).
+    is_plain: bool,
+}
 
-impl AsNumbers<'_> {
+impl<'a> AsNumbers<'a> {
+    /// Those of a path, in which AS sets may stand.
+    pub fn of(path: Cow<'a, str>) -> AsNumbers<'a> {
+        let is_plain = is_plain_path(path.as_bytes());
+        AsNumbers { path, is_plain }
+    }
+
+    /// The text that they are read from.
+    pub(crate) fn path(&self) -> &str {
+        &self.path
+    }
+
+    /// The path, if it is no more than its numbers as they are written, each with one space before the next.
+    pub(crate) fn plain(&self) -> Option<&str> {
+        Some(&*self.path).filter(|_| self.is_plain)
+    }
+
     /// The AS numbers in order; members of AS sets as they stand.
     pub fn iter(&self) -> impl DoubleEndedIterator<Item = u32> {
-        self.0.as_bytes().split(|byte| !byte.is_ascii_digit()).filter_map(as_number)
+        self.path.as_bytes().split(|byte| !byte.is_ascii_digit()).filter_map(as_number)
     }
+}
+
+/// Whether a path is numbers without leading zeros, one space between them.
+fn is_plain_path(path: &[u8]) -> bool {
+    path.split(|byte| *byte == b' ').all(|number| {
+        let fits = match number.len() {
+            1 => true,
+            2..=9 => number.first() != Some(&b'0'),
+            10 => (&b"1000000000"[..]..=b"4294967295").contains(&number),
+            _ => false,
+        };
+        fits && number.iter().fold(true, |digits, byte| digits & byte.is_ascii_digit())
+    })
 }
 
 /// What `parse` reads from digits; nothing from none, or from more than fit.
@@ -236,6 +277,25 @@ const OCTETS: [([u8; 4], usize); 256] = {
 };
 
 impl Dotted {
+    /// As `text.parse()`, which looks at one byte at a time for each thing that it might be.
+    pub(crate) fn parse(text: &str) -> Option<Ipv4Addr> {
+        let (mut octets, mut index, mut digits) = ([0_u16; 4], 0, 0);
+        for byte in text.bytes() {
+            match (byte, octets.get_mut(index)) {
+                (b'0'..=b'9', Some(octet)) if digits == 0 || *octet > 0 => {
+                    *octet = *octet * 10 + u16::from(byte - b'0');
+                    digits += 1;
+                    if *octet > 255 {
+                        return None;
+                    }
+                }
+                (b'.', _) if digits > 0 => (index, digits) = (index + 1, 0),
+                _ => return None,
+            }
+        }
+        (index == 3 && digits > 0).then(|| octets.map(|octet| octet as u8).into())
+    }
+
     pub(crate) fn of(ip: Ipv4Addr) -> Dotted {
         let mut text = [0; 16];
         let mut at = 0;
@@ -277,6 +337,74 @@ pub(super) struct PrefixText(#[schemars(description = "IPv4 or IPv6 prefix in CI
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn dotted_addresses_are_those_that_parse() {
+        let mut texts: Vec<String> = (0..=300)
+            .flat_map(|it| {
+                [0, 1, 2, 3].map(|at| {
+                    let mut octets = [7, 10, 255, 0];
+                    octets[at] = it;
+                    octets.map(|octet| octet.to_string()).join(".")
+                })
+            })
+            .collect();
+        for text in [
+            "",
+            ".",
+            "1",
+            "1.2.3",
+            "1.2.3.",
+            "1.2.3.4.",
+            "1.2.3.4.5",
+            ".1.2.3",
+            "1..2.3",
+            "01.2.3.4",
+            "1.2.3.04",
+            "00.0.0.0",
+            "1.2.3.4 ",
+            "1.2.3.+4",
+            "1.2.3.a",
+            "::1",
+            "1.2.3.1000",
+            "1.2.3.4294967297",
+            "1.2.3.65536",
+            "é",
+        ] {
+            texts.push(text.to_owned());
+        }
+        for text in texts {
+            assert_eq!(Dotted::parse(&text), text.parse().ok(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_plain_path_is_its_numbers_with_spaces_between() {
+        for path in [
+            "65010",
+            "65010 65020 1",
+            "0",
+            "0 1",
+            "999999999",
+            "01",
+            "1  2",
+            " 1",
+            "1 ",
+            "",
+            "{1}",
+            "1 {2,3}",
+            "4294967295",
+            "1 00",
+            "a",
+            "1é",
+        ] {
+            let numbers = AsNumbers::of(path.into());
+            let joined: Vec<String> = numbers.iter().map(|number| number.to_string()).collect();
+            let is_joined = joined.join(" ") == path && !path.is_empty();
+            assert!(numbers.plain().is_none() || is_joined, "{path}");
+            assert!(numbers.plain().is_some() || !is_joined, "{path}");
+        }
+    }
 
     #[test]
     fn the_usual_form_of_a_time_is_read_as_any_other_is() {

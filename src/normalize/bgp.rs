@@ -5,11 +5,11 @@
 use std::borrow::Cow;
 use std::str::FromStr;
 
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv4Net};
 
 use super::line::{Line, Scalar};
 use super::words::{after, ip, token_after};
-use crate::event::{Action, AsNumbers, Bgp, Direction, Notification, Problem, SessionState, as_number};
+use crate::event::{Action, AsNumbers, Bgp, Direction, Dotted, Notification, Problem, SessionState, as_number};
 
 /// AWS's word for a session's state.
 pub(crate) fn session_state(status: &Scalar<'_>) -> Option<SessionState> {
@@ -20,10 +20,11 @@ pub(crate) fn session_state(status: &Scalar<'_>) -> Option<SessionState> {
     }
 }
 
-/// What a session's message says, given what it is about.
-pub(crate) fn session<'a>(details: &Cow<'a, str>, action: Action, problems: &mut Vec<Problem<'a>>) -> Bgp<'a> {
+/// Fills in what a session's message says, given what it is about.
+#[expect(clippy::ptr_arg, reason = "a piece of a borrowed message is borrowed")]
+pub(crate) fn session<'a>(bgp: &mut Bgp<'a>, details: &Cow<'a, str>, action: Action, problems: &mut Vec<Problem<'a>>) {
     let mut read = Reader { details, problems };
-    let mut bgp = Bgp { neighbor: read.value("bgp.neighbor", token_after(details, "neighbor"), ip), ..Bgp::default() };
+    bgp.neighbor = read.value("bgp.neighbor", token_after(details, "neighbor"), ip);
     match action {
         Action::Established | Action::Down | Action::StateChanged => {
             let states = after(details, "changed from").unwrap_or_default();
@@ -44,21 +45,20 @@ pub(crate) fn session<'a>(details: &Cow<'a, str>, action: Action, problems: &mut
         }
         Action::OpenReceived => {
             bgp.peer_asn = read.number("bgp.peer_asn", token_after(details, "AS "));
-            read.open(&mut bgp);
+            read.open(bgp);
         }
         Action::OpenSent => {
             bgp.local_asn = read.number("bgp.local_asn", token_after(details, "AS "));
-            read.open(&mut bgp);
+            read.open(bgp);
         }
         Action::AttributesReceived => {
             if let Some(path) = after(details, "AS path").map(|path| path.trim_start_matches([':', ' ']).trim_end()) {
                 let path = part(details, path);
-                as_path(&mut bgp, path, read.problems);
+                as_path(bgp, path, read.problems);
             }
         }
         _ => {}
     }
-    bgp
 }
 
 /// Reads values out of a message; what is malformed goes to the problems.
@@ -121,11 +121,11 @@ impl<'a> Reader<'_, 'a> {
     }
 }
 
-/// The action of a route and what the line says about it.
-pub(crate) fn route<'a>(line: &Line<'a>, problems: &mut Vec<Problem<'a>>) -> (Action, Bgp<'a>) {
-    let mut bgp = Bgp { prefix: prefix(&line.prefix, problems), ..Bgp::default() };
+/// Fills in what the line says about a route; the action.
+pub(crate) fn route<'a>(bgp: &mut Bgp<'a>, line: &Line<'a>, problems: &mut Vec<Problem<'a>>) -> Action {
+    bgp.prefix = prefix(&line.prefix, problems);
     if let Some(path) = line.as_path.text() {
-        as_path(&mut bgp, path, problems);
+        as_path(bgp, path, problems);
     }
     bgp.local_pref = number("bgp.local_pref", &line.local_pref, problems);
     bgp.med = number("bgp.med", &line.med, problems);
@@ -150,7 +150,7 @@ pub(crate) fn route<'a>(line: &Line<'a>, problems: &mut Vec<Problem<'a>>) -> (Ac
     if action == Action::Rejected {
         bgp.rejected_because = denied;
     }
-    (action, bgp)
+    action
 }
 
 /// Why a route was denied; nothing if it was not.
@@ -165,11 +165,22 @@ fn denied<'a>(details: &Cow<'a, str>) -> Option<Cow<'a, str>> {
 /// A prefix with its host bits cleared; that they were set is a problem of its own.
 fn prefix<'a>(value: &Scalar<'a>, problems: &mut Vec<Problem<'a>>) -> Option<IpNet> {
     let text = value.text()?;
-    let prefix = text.parse::<IpNet>().ok();
+    let prefix = usual_prefix(&text).or_else(|| text.parse().ok());
     if prefix.is_none_or(|prefix| prefix != prefix.trunc()) {
         problems.push(Problem { field: "bgp.prefix", value: text });
     }
     prefix.map(|prefix| prefix.trunc())
+}
+
+/// An IPv4 prefix as it is written usually.
+fn usual_prefix(text: &str) -> Option<IpNet> {
+    let (address, length) = text.split_once('/')?;
+    let length = match length.as_bytes() {
+        [ones @ b'0'..=b'9'] => ones - b'0',
+        [tens @ b'1'..=b'3', ones @ b'0'..=b'9'] => 10 * (tens - b'0') + ones - b'0',
+        _ => return None,
+    };
+    Ipv4Net::new(Dotted::parse(address)?, length).ok().map(IpNet::V4)
 }
 
 fn number<'a>(field: &'static str, value: &Scalar<'a>, problems: &mut Vec<Problem<'a>>) -> Option<u64> {
@@ -187,21 +198,25 @@ fn as_path<'a>(bgp: &mut Bgp<'a>, path: Cow<'a, str>, problems: &mut Vec<Problem
     if path.is_empty() {
         return;
     }
-    let is_allowed =
-        |byte: u8| byte.is_ascii_digit() || matches!(byte, b' ' | b'{' | b'}' | b'(' | b')' | b'[' | b']' | b',');
-    let fits = |asn: &[u8]| asn.len() < 10 || as_number(asn).is_some();
-    let well_formed = path.bytes().all(is_allowed) && path.as_bytes().split(|byte| !byte.is_ascii_digit()).all(fits);
-    if !well_formed {
+    let numbers = AsNumbers::of(path.clone());
+    if numbers.plain().is_none() && !is_path(path.as_bytes()) {
         problems.push(Problem { field: "bgp.as_path", value: path });
         return;
     }
-    let numbers = AsNumbers(path.clone());
     // A route that ends in an AS set was aggregated: its origin is not one AS (RFC 6472).
     if path.ends_with(|c: char| c.is_ascii_digit()) {
         bgp.origin_asn = numbers.iter().next_back();
     }
     bgp.as_path_asns = Some(numbers);
     bgp.as_path = Some(path);
+}
+
+/// Whether a path is nothing but AS numbers and sets.
+fn is_path(path: &[u8]) -> bool {
+    let is_allowed =
+        |byte: &u8| byte.is_ascii_digit() || matches!(byte, b' ' | b'{' | b'}' | b'(' | b')' | b'[' | b']' | b',');
+    let fits = |asn: &[u8]| asn.len() < 10 || as_number(asn).is_some();
+    path.iter().all(is_allowed) && path.split(|byte| !byte.is_ascii_digit()).all(fits)
 }
 
 /// `piece` of `whole`: borrowed if `whole` is.

@@ -11,33 +11,64 @@ const LOG_EVENT: &[u8] = b"tunnelog.event-id/1";
 /// Tag of ids made from a line that has no event id.
 const LINE: &[u8] = b"tunnelog.line-id/1";
 
-/// The id of a log event: of CloudWatch's id if it has one, else of the line itself. `buffer` is scratch.
-pub fn of_log(buffer: &mut Vec<u8>, stream: &LogStream<'_>, log: &LogEvent<'_>) -> EventId {
-    if log.id.is_empty() { of_line(buffer, stream, log) } else { of_event_id(buffer, stream, &log.id) }
+/// Names the events of one log stream. What the names of all have in common is written once.
+#[derive(Debug)]
+pub struct Namer<'n> {
+    stream: &'n LogStream<'n>,
+    buffer: &'n mut Vec<u8>,
+    /// Up to here the buffer holds what all names begin with.
+    common: usize,
 }
 
-/// The id of (owner, log group, log stream, canonical event id).
-pub fn of_event_id(buffer: &mut Vec<u8>, stream: &LogStream<'_>, event_id: &str) -> EventId {
-    let parts =
-        [LOG_EVENT, stream.owner.as_bytes(), stream.group.as_bytes(), stream.stream.as_bytes(), event_id.as_bytes()];
-    EventId::of_parts(buffer, &parts)
+impl<'n> Namer<'n> {
+    /// For the events of this stream; `buffer` is scratch.
+    pub fn new(stream: &'n LogStream<'n>, buffer: &'n mut Vec<u8>) -> Namer<'n> {
+        buffer.clear();
+        let mut namer = Namer { stream, buffer, common: 0 };
+        namer.begin(LOG_EVENT);
+        namer.common = namer.buffer.len();
+        namer
+    }
+
+    /// The id of a log event: of CloudWatch's id if it has one, else of the line itself.
+    pub fn of_log(&mut self, log: &LogEvent<'_>) -> EventId {
+        if log.id.is_empty() { self.of_line(log) } else { self.of_event_id(&log.id) }
+    }
+
+    /// The id of (owner, log group, log stream, canonical event id).
+    fn of_event_id(&mut self, event_id: &str) -> EventId {
+        self.buffer.truncate(self.common);
+        EventId::push_part(self.buffer, event_id.as_bytes());
+        EventId::of_pushed(self.buffer)
+    }
+
+    /// The id of a line without an event id: (owner, log group, log stream, line, CloudWatch's time in ms or
+    /// nothing, how many equal lines came before).
+    fn of_line(&mut self, log: &LogEvent<'_>) -> EventId {
+        self.buffer.clear();
+        self.begin(LINE);
+        let time = log.timestamp.map(|time| time.0.to_string()).unwrap_or_default();
+        for part in [&*log.message, &time, &log.occurrence.to_string()] {
+            EventId::push_part(self.buffer, part.as_bytes());
+        }
+        let id = EventId::of_pushed(self.buffer);
+        self.buffer.clear();
+        self.begin(LOG_EVENT);
+        id
+    }
+
+    /// A kind of name, and the stream.
+    fn begin(&mut self, tag: &[u8]) {
+        let LogStream { owner, group, stream, .. } = self.stream;
+        for part in [tag, owner.as_bytes(), group.as_bytes(), stream.as_bytes()] {
+            EventId::push_part(self.buffer, part);
+        }
+    }
 }
 
-/// The id of a line without an event id: (owner, log group, log stream, line, CloudWatch's time in ms or
-/// nothing, how many equal lines came before).
-pub fn of_line(buffer: &mut Vec<u8>, stream: &LogStream<'_>, log: &LogEvent<'_>) -> EventId {
-    let time = log.timestamp.map(|time| time.0.to_string()).unwrap_or_default();
-    let occurrence = log.occurrence.to_string();
-    let parts = [
-        LINE,
-        stream.owner.as_bytes(),
-        stream.group.as_bytes(),
-        stream.stream.as_bytes(),
-        log.message.as_bytes(),
-        time.as_bytes(),
-        occurrence.as_bytes(),
-    ];
-    EventId::of_parts(buffer, &parts)
+/// The id of one log event; see [`Namer::of_log`].
+pub fn of_log(stream: &LogStream<'_>, log: &LogEvent<'_>) -> EventId {
+    Namer::new(stream, &mut Vec::new()).of_log(log)
 }
 
 #[cfg(test)]
@@ -49,9 +80,23 @@ mod tests {
         LogStream { owner: "123456789012".into(), group: "/aws/vendedlogs/vpn".into(), stream: "s-BGP.log".into() }
     }
 
+    fn of_event_id(stream: &LogStream<'_>, event_id: &str) -> EventId {
+        of_log(stream, &LogEvent { id: event_id.into(), ..LogEvent::default() })
+    }
+
+    #[test]
+    fn a_name_does_not_depend_on_those_before() {
+        let (stream, mut buffer) = (stream(), b"used".to_vec());
+        let mut namer = Namer::new(&stream, &mut buffer);
+        let line = LogEvent { message: "1".into(), ..LogEvent::default() };
+        let event = LogEvent { id: "1".into(), ..LogEvent::default() };
+        for log in [&line, &event, &event, &line, &line, &event] {
+            assert_eq!(namer.of_log(log), of_log(&stream, log));
+        }
+    }
+
     #[test]
     fn ids_are_pinned_forever() {
-        let buffer = &mut Vec::new();
         let id = "39914058728991429450395327189911295461740495520467910656";
         let with_id = LogEvent { id: id.into(), message: "ignored".into(), ..LogEvent::default() };
         let bare = LogEvent {
@@ -61,9 +106,9 @@ mod tests {
             ..LogEvent::default()
         };
         let got = [
-            of_log(buffer, &stream(), &with_id),
-            of_log(buffer, &stream(), &bare),
-            of_log(buffer, &stream(), &LogEvent { timestamp: None, ..bare }),
+            of_log(&stream(), &with_id),
+            of_log(&stream(), &bare),
+            of_log(&stream(), &LogEvent { timestamp: None, ..bare }),
         ]
         .map(|id| id.to_string());
         let pinned = [
@@ -76,14 +121,13 @@ mod tests {
 
     #[test]
     fn the_message_of_an_event_with_an_id_does_not_matter_but_everything_else_does() {
-        let buffer = &mut Vec::new();
-        let base = of_event_id(buffer, &stream(), "1");
-        assert_ne!(base, of_event_id(buffer, &LogStream { owner: "2".into(), ..stream() }, "1"));
-        assert_ne!(base, of_event_id(buffer, &LogStream { group: "g".into(), ..stream() }, "1"));
-        assert_ne!(base, of_event_id(buffer, &LogStream { stream: "s".into(), ..stream() }, "1"));
-        assert_ne!(base, of_event_id(buffer, &stream(), "2"));
+        let base = of_event_id(&stream(), "1");
+        assert_ne!(base, of_event_id(&LogStream { owner: "2".into(), ..stream() }, "1"));
+        assert_ne!(base, of_event_id(&LogStream { group: "g".into(), ..stream() }, "1"));
+        assert_ne!(base, of_event_id(&LogStream { stream: "s".into(), ..stream() }, "1"));
+        assert_ne!(base, of_event_id(&stream(), "2"));
         let line = LogEvent { message: "1".into(), ..LogEvent::default() };
-        assert_ne!(base, of_log(buffer, &stream(), &line));
-        assert_ne!(of_log(buffer, &stream(), &line), of_log(buffer, &stream(), &LogEvent { occurrence: 1, ..line }));
+        assert_ne!(base, of_log(&stream(), &line));
+        assert_ne!(of_log(&stream(), &line), of_log(&stream(), &LogEvent { occurrence: 1, ..line }));
     }
 }

@@ -9,6 +9,8 @@ use std::fmt;
 
 use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
+use crate::decode::reader::Reader;
+
 /// A JSON value of any type, as far as a log line's values go.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub enum Scalar<'a> {
@@ -98,20 +100,50 @@ fn trimmed(text: &str) -> &str {
 }
 
 macro_rules! line {
-    ($($(#[$doc:meta])* $field:ident = $($key:literal)|+;)+) => {
+    ($($(#[$doc:meta])* $field:ident, $key:ident = $name:literal $(| $other:literal)*;)+) => {
         /// One log line's keys.
         #[derive(Clone, Debug, Default, PartialEq)]
         pub struct Line<'a> {
             $($(#[$doc])* pub $field: Scalar<'a>,)+
         }
 
+        /// A key that a line may have.
+        #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+        pub(super) enum Key {
+            $($(#[$doc])* $key,)+
+            /// Other keys, or the details.
+            Message,
+        }
+
+        impl Key {
+            /// How many there are.
+            pub(super) const COUNT: usize = Key::Message as usize + 1;
+
+            /// The key of this name, if there is one.
+            pub(super) fn named(name: &str) -> Option<Key> {
+                match name {
+                    $($name $(| $other)* => Some(Key::$key),)+
+                    "message" => Some(Key::Message),
+                    _ => None,
+                }
+            }
+
+            /// Takes the key if it is next: within escaped quotes, by its first name, with its colon.
+            pub(super) fn is_next(self, reader: &mut Reader<'_>) -> bool {
+                match self {
+                    $(Key::$key => reader.eat_all(concat!("\\\"", $name, "\\\":").as_bytes()),)+
+                    Key::Message => reader.eat_all(br#"\"message\":"#),
+                }
+            }
+        }
+
         impl<'a> Line<'a> {
             /// The names of all keys, for the reader of text lines.
-            pub const KEYS: &'static [&'static str] = &[$($($key),+),+];
+            pub const KEYS: &'static [&'static str] = &[$($name $(, $other)*),+];
 
-            /// The place of a key's value; nothing for a key that is not known.
-            pub fn slot(&mut self, key: &str) -> Option<&mut Scalar<'a>> {
-                match key { $($($key)|+ => Some(&mut self.$field),)+ _ => None }
+            /// The place of a key's value; nothing for `message`, which has none.
+            pub(super) fn slot(&mut self, key: Key) -> Option<&mut Scalar<'a>> {
+                match key { $(Key::$key => Some(&mut self.$field),)+ Key::Message => None }
             }
         }
     };
@@ -119,44 +151,48 @@ macro_rules! line {
 
 line! {
     /// `<vpn-connection-id>_<tunnel-outside-ip>`
-    resource_id = "resource_id";
+    resource_id, ResourceId = "resource_id";
     /// The route server peer's ARN.
-    resource_arn = "resource_arn";
+    resource_arn, ResourceArn = "resource_arn";
     /// Epoch, seconds or milliseconds.
-    event_timestamp = "event_timestamp";
+    event_timestamp, EventTimestamp = "event_timestamp";
     /// The same instant as text.
-    timestamp = "timestamp";
+    timestamp, Timestamp = "timestamp";
     /// `BGPStatus`, `RouteStatus` or `BFDStatus`.
-    log_type = "type";
+    log_type, LogType = "type";
     /// UP, DOWN, ADVERTISED, UPDATED, WITHDRAWN.
-    status = "status";
+    status, Status = "status";
     /// The message of a session, or why a route was denied.
-    details = "details";
+    details, Details = "details";
     /// A route's prefix.
-    prefix = "prefix";
+    prefix, Prefix = "prefix";
     /// Space-separated AS numbers.
-    as_path = "asPath" | "as_path";
+    as_path, AsPath = "asPath" | "as_path";
     /// LOCAL_PREF.
-    local_pref = "localPref" | "local_pref";
+    local_pref, LocalPref = "localPref" | "local_pref";
     /// MULTI_EXIT_DISC.
-    med = "med";
+    med, Med = "med";
     /// NEXT_HOP.
-    next_hop = "nextHopIp" | "next_hop_ip" | "nextHop";
+    next_hop, NextHop = "nextHopIp" | "next_hop_ip" | "nextHop";
     /// Weight.
-    weight = "weight";
+    weight, Weight = "weight";
     /// IKE: whether dead peer detection is on.
-    dpd_enabled = "dpd_enabled";
+    dpd_enabled, DpdEnabled = "dpd_enabled";
     /// IKE: whether NAT traversal was detected.
-    nat_t_detected = "nat_t_detected";
+    nat_t_detected, NatTDetected = "nat_t_detected";
     /// IKE: state of phase 1.
-    phase1 = "ike_phase1_state";
+    phase1, Phase1 = "ike_phase1_state";
     /// IKE: state of phase 2.
-    phase2 = "ike_phase2_state";
+    phase2, Phase2 = "ike_phase2_state";
 }
 
-/// The keys that only the top level has: a nested `type` is no type of the line.
-pub(super) const TOP_LEVEL_ONLY: &[&str] =
-    &["resource_id", "resource_arn", "event_timestamp", "timestamp", "type", "status"];
+impl Key {
+    /// Whether only the top level has it: a nested `type` is no type of the line.
+    pub(super) fn is_of_top_level(self) -> bool {
+        use Key::{EventTimestamp, LogType, ResourceArn, ResourceId, Status, Timestamp};
+        matches!(self, ResourceId | ResourceArn | EventTimestamp | Timestamp | LogType | Status)
+    }
+}
 
 impl<'a> Line<'a> {
     /// Reads a JSON object; nothing if the text is none.
@@ -187,27 +223,26 @@ impl<'de> Visitor<'de> for LineVisitor {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Line<'de>, A::Error> {
         let mut line = Line::default();
-        while let Some(key) = map.next_key::<Key<'de>>()? {
-            match (&*key.0, line.slot(&key.0)) {
-                ("message", _) => map.next_value_seed(Message(&mut line))?,
-                (_, Some(slot)) => *slot = map.next_value()?,
-                (_, None) => {
-                    map.next_value::<IgnoredAny>()?;
-                }
+        while let Some(Name(name)) = map.next_key()? {
+            let key = Key::named(&name);
+            match key.and_then(|key| line.slot(key)) {
+                Some(slot) => *slot = map.next_value()?,
+                None if key == Some(Key::Message) => map.next_value_seed(Message(&mut line))?,
+                None => drop(map.next_value::<IgnoredAny>()?),
             }
         }
         Ok(line)
     }
 }
 
-/// An object's key; borrowed unless it has escapes.
-struct Key<'a>(Cow<'a, str>);
+/// The name of an object's key; borrowed unless it has escapes.
+struct Name<'a>(Cow<'a, str>);
 
-impl<'de: 'a, 'a> Deserialize<'de> for Key<'a> {
+impl<'de: 'a, 'a> Deserialize<'de> for Name<'a> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         match Scalar::deserialize(deserializer)? {
-            Scalar::Text(text) => Ok(Key(text)),
-            _ => Ok(Key(Cow::Borrowed(""))),
+            Scalar::Text(text) => Ok(Name(text)),
+            _ => Ok(Name(Cow::Borrowed(""))),
         }
     }
 }
@@ -231,12 +266,10 @@ impl<'de> Visitor<'de> for Message<'_, 'de> {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
-        while let Some(key) = map.next_key::<Key<'de>>()? {
-            match self.0.slot(&key.0) {
-                Some(slot) if !TOP_LEVEL_ONLY.contains(&&*key.0) => *slot = map.next_value()?,
-                _ => {
-                    map.next_value::<IgnoredAny>()?;
-                }
+        while let Some(Name(name)) = map.next_key()? {
+            match Key::named(&name).filter(|key| !key.is_of_top_level()).and_then(|key| self.0.slot(key)) {
+                Some(slot) => *slot = map.next_value()?,
+                None => drop(map.next_value::<IgnoredAny>()?),
             }
         }
         Ok(())

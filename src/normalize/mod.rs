@@ -8,6 +8,7 @@
 
 mod bgp;
 pub mod escaped;
+mod exact;
 pub mod id;
 mod ike;
 pub mod line;
@@ -24,7 +25,7 @@ use std::borrow::Cow;
 
 use crate::decode::{LogEvent, LogStream};
 use crate::event::{
-    Action, Bgp, Cloud, Event, EventId, Ike, Kind, Log, Millis, Problem, RouteServer, SCHEMA, SessionState, Tunnel, Vpn,
+    Action, Bgp, Cloud, Event, EventId, Kind, Log, Millis, Problem, SCHEMA, SessionState, Severity, Tunnel, Vpn,
 };
 use line::Line;
 use stream::{LogType, StreamIdentity};
@@ -67,36 +68,31 @@ pub fn of_line<'a>(
     let time = time::event_time(line, log.timestamp, observed, &mut problems);
     let peer = line.resource_arn.text().map(route_server::Peer::parse);
     let vpn = vpn(line, &stream.stream, identity, peer.is_some(), &mut problems);
-    let meaning = meaning(line, identity, &mut problems);
     let region = peer.as_ref().and_then(|peer| peer.region.clone());
     let account = peer.as_ref().and_then(|peer| peer.account_id.clone());
-    let cloud = Cloud {
-        provider: "aws",
-        account_id: log.account.as_deref().map(Cow::Borrowed).or(account),
-        account_name: None,
-        account_ou: None,
-        region: log.region.as_deref().map(Cow::Borrowed).or(region),
-    };
-    let route_server: Option<RouteServer<'a>> = peer.map(route_server::Peer::into_event);
-    let subject = summary::Subject { vpn: vpn.as_ref(), route_server: route_server.as_ref(), raw: &log.message };
-    summary::write(text, &meaning, &subject);
-    let Meaning { row, session_state, bgp, ike, .. } = meaning;
-    Event {
+    // An event is large: what its line means is filled in where it stays.
+    let mut event = Event {
         schema: SCHEMA,
         id,
         time,
         observed,
-        kind: row.kind,
-        action: row.action,
-        transition: row.transition,
-        session_state,
-        severity: row.severity,
-        summary: text,
-        cloud,
+        kind: Kind::Unparsed,
+        action: Action::Unparsed,
+        transition: None,
+        session_state: None,
+        severity: Severity::Warning,
+        summary: "",
+        cloud: Cloud {
+            provider: "aws",
+            account_id: log.account.as_deref().map(Cow::Borrowed).or(account),
+            account_name: None,
+            account_ou: None,
+            region: log.region.as_deref().map(Cow::Borrowed).or(region),
+        },
         vpn,
-        route_server,
-        bgp,
-        ike,
+        route_server: peer.map(route_server::Peer::into_event),
+        bgp: None,
+        ike: None,
         problems,
         log: Log {
             group_name: &stream.group,
@@ -106,7 +102,13 @@ pub fn of_line<'a>(
         },
         origin: None,
         raw: None,
-    }
+    };
+    let details = line.details.text();
+    let row = meaning(line, details.as_ref(), identity, &mut event);
+    (event.kind, event.action, event.transition, event.severity) = (row.kind, row.action, row.transition, row.severity);
+    summary::write(text, &event, row, details.as_deref(), &log.message);
+    event.summary = text;
+    event
 }
 
 /// The problem of a line that begins as JSON and is none, so that formats which keep only the lines with
@@ -116,15 +118,6 @@ fn broken_json(raw: &str) -> Option<Problem<'_>> {
     let end = raw.char_indices().nth(EXCERPT_CHARS).map_or(raw.len(), |(end, _)| end);
     let value = Cow::Borrowed(raw.get(..end)?);
     raw.trim_start().starts_with('{').then_some(Problem { field: "not_json", value })
-}
-
-/// What a line means, before it is put into an event.
-struct Meaning<'a> {
-    row: &'static Row,
-    session_state: Option<SessionState>,
-    bgp: Option<Bgp<'a>>,
-    ike: Option<Ike<'a>>,
-    details: Option<Cow<'a, str>>,
 }
 
 /// Which of the known logs a line belongs to.
@@ -166,33 +159,38 @@ fn form(line: &Line<'_>, details: Option<&str>, identity: &StreamIdentity<'_>) -
     }
 }
 
-fn meaning<'a>(line: &Line<'a>, identity: &StreamIdentity<'a>, problems: &mut Vec<Problem<'a>>) -> Meaning<'a> {
-    let details = line.details.text();
-    let state = bgp::session_state(&line.status);
-    let nothing = Meaning { row: &table::UNPARSED, session_state: None, bgp: None, ike: None, details: None };
-    match form(line, details.as_deref(), identity) {
+/// Fills in what the line means; its row.
+fn meaning<'a>(
+    line: &Line<'a>,
+    details: Option<&Cow<'a, str>>,
+    identity: &StreamIdentity<'a>,
+    event: &mut Event<'a>,
+) -> &'static Row {
+    let Event { session_state, bgp, ike, problems, .. } = event;
+    match form(line, details.map(|details| &**details), identity) {
         Form::Session => {
-            let row = match &details {
-                Some(details) => table::session_row(details).unwrap_or(&table::SESSION_OTHER),
-                None => snapshot_row(Kind::BgpSession, state),
-            };
-            let bgp = details.as_ref().map(|details| bgp::session(details, row.action, problems));
-            Meaning { row, session_state: state, bgp, details, ..nothing }
+            *session_state = bgp::session_state(&line.status);
+            let Some(details) = details else { return snapshot_row(Kind::BgpSession, *session_state) };
+            let row = table::session_row(details).unwrap_or(&table::SESSION_OTHER);
+            bgp::session(bgp.insert(Bgp::default()), details, row.action, problems);
+            row
         }
-        Form::Bfd => Meaning { row: snapshot_row(Kind::BfdSession, state), session_state: state, details, ..nothing },
+        Form::Bfd => {
+            *session_state = bgp::session_state(&line.status);
+            snapshot_row(Kind::BfdSession, *session_state)
+        }
         Form::Route => {
-            let (action, bgp) = bgp::route(line, problems);
-            Meaning { row: table::row_of(table::ROUTE, Kind::BgpRoute, action), bgp: Some(bgp), details, ..nothing }
+            let action = bgp::route(bgp.insert(Bgp::default()), line, problems);
+            table::row_of(table::ROUTE, Kind::BgpRoute, action)
         }
         Form::Ike => {
-            let row = details.as_deref().and_then(table::ike_row).unwrap_or(&table::IKE_OTHER);
-            let ike = ike::read(line, details.as_ref(), problems);
-            let session_state = ike::session_state(ike.phase2);
-            let is_replaced = row.action == Action::Phase1Deleted && session_state == Some(SessionState::Up);
-            let row = if is_replaced { &table::PHASE1_REPLACED } else { row };
-            Meaning { row, session_state, ike: Some(ike), details, ..nothing }
+            let row = details.and_then(|details| table::ike_row(details)).unwrap_or(&table::IKE_OTHER);
+            let read = ike.insert(ike::read(line, details, problems));
+            *session_state = ike::session_state(read.phase2);
+            let is_replaced = row.action == Action::Phase1Deleted && *session_state == Some(SessionState::Up);
+            if is_replaced { &table::PHASE1_REPLACED } else { row }
         }
-        Form::Unknown => nothing,
+        Form::Unknown => &table::UNPARSED,
     }
 }
 

@@ -7,16 +7,9 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-use super::Meaning;
+use super::table::Row;
 use super::words::push_excerpt;
-use crate::event::{Action, Bgp, Dotted, Kind, RouteServer, SessionState, Vpn};
-
-/// What the sentence is about, besides the meaning.
-pub(super) struct Subject<'s, 'a> {
-    pub(super) vpn: Option<&'s Vpn<'a>>,
-    pub(super) route_server: Option<&'s RouteServer<'a>>,
-    pub(super) raw: &'s str,
-}
+use crate::event::{Action, Bgp, Dotted, Event, Kind, SessionState};
 
 /// No summary quotes more of a line than this.
 const EXCERPT_CHARS: usize = 160;
@@ -46,22 +39,28 @@ enum Part {
     Details,
 }
 
-/// Writes the sentence into `text`.
-pub(super) fn write(text: &mut String, meaning: &Meaning<'_>, subject: &Subject<'_, '_>) {
+/// Writes the sentence of an event, whose row is `row`, into `text`. `details` is its message, `raw` the line.
+pub(super) fn write(text: &mut String, event: &Event<'_>, row: &Row, details: Option<&str>, raw: &str) {
     text.clear();
-    let nothing = Bgp::default();
-    let bgp = meaning.bgp.as_ref().unwrap_or(&nothing);
-    match meaning.row.kind {
-        Kind::BgpSession => {
-            let parts = session(meaning.row.action, bgp.to_state.is_some());
-            parts.iter().for_each(|part| push(text, *part, bgp, meaning, subject));
+    let nothing;
+    let bgp = match &event.bgp {
+        Some(bgp) => bgp,
+        None => {
+            nothing = Bgp::default();
+            &nothing
         }
-        Kind::BfdSession => bfd(text, bgp, meaning, subject),
-        Kind::BgpRoute => route(text, bgp, meaning),
-        Kind::Ike => ike(text, meaning, subject),
+    };
+    match row.kind {
+        Kind::BgpSession => {
+            let parts = session(row.action, bgp.to_state.is_some());
+            parts.iter().for_each(|part| push(text, *part, bgp, event, details));
+        }
+        Kind::BfdSession => bfd(text, bgp, event),
+        Kind::BgpRoute => route(text, bgp, row.action),
+        Kind::Ike => ike(text, event, row, details),
         Kind::Unparsed | Kind::Alert => {
             text.push_str("Log line that could not be read: ");
-            push_excerpt(text, subject.raw.trim(), EXCERPT_CHARS);
+            push_excerpt(text, raw.trim(), EXCERPT_CHARS);
         }
     }
 }
@@ -90,10 +89,10 @@ fn session(action: Action, has_steps: bool) -> &'static [Part] {
     }
 }
 
-fn push(text: &mut String, part: Part, bgp: &Bgp<'_>, meaning: &Meaning<'_>, subject: &Subject<'_, '_>) {
+fn push(text: &mut String, part: Part, bgp: &Bgp<'_>, event: &Event<'_>, details: Option<&str>) {
     match part {
         Part::Words(words) => text.push_str(words),
-        Part::Neighbor => neighbor(text, bgp, subject),
+        Part::Neighbor => neighbor(text, bgp, event),
         Part::Steps => {
             if let (Some(from), Some(to)) = (&bgp.from_state, &bgp.to_state) {
                 text.push_str(" (");
@@ -119,21 +118,21 @@ fn push(text: &mut String, part: Part, bgp: &Bgp<'_>, meaning: &Meaning<'_>, sub
             }
         }
         Part::Path => text.push_str(bgp.as_path.as_deref().unwrap_or("unknown")),
-        Part::Details => push_excerpt(text, meaning.details.as_deref().unwrap_or("nothing told"), EXCERPT_CHARS),
+        Part::Details => push_excerpt(text, details.unwrap_or("nothing told"), EXCERPT_CHARS),
     }
 }
 
-fn bfd(text: &mut String, bgp: &Bgp<'_>, meaning: &Meaning<'_>, subject: &Subject<'_, '_>) {
+fn bfd(text: &mut String, bgp: &Bgp<'_>, event: &Event<'_>) {
     text.push_str("BFD session with ");
-    neighbor(text, bgp, subject);
-    text.push_str(match meaning.session_state {
+    neighbor(text, bgp, event);
+    text.push_str(match event.session_state {
         Some(SessionState::Up) => " reported up",
         Some(SessionState::Down) => " reported down",
         None => " reported in an unknown state",
     });
 }
 
-fn route(text: &mut String, bgp: &Bgp<'_>, meaning: &Meaning<'_>) {
+fn route(text: &mut String, bgp: &Bgp<'_>, action: Action) {
     match bgp.prefix {
         Some(IpNet::V4(prefix)) => {
             text.push_str("Route ");
@@ -143,7 +142,7 @@ fn route(text: &mut String, bgp: &Bgp<'_>, meaning: &Meaning<'_>) {
         Some(prefix) => drop(write!(text, "Route {prefix}")),
         None => text.push_str("Route of unknown prefix"),
     }
-    text.push_str(match meaning.row.action {
+    text.push_str(match action {
         Action::Advertised => " advertised by the peer",
         Action::Updated => " updated by the peer",
         Action::Withdrawn => " withdrawn by the peer",
@@ -154,34 +153,34 @@ fn route(text: &mut String, bgp: &Bgp<'_>, meaning: &Meaning<'_>) {
         text.push_str(": ");
         push_excerpt(text, because, EXCERPT_CHARS);
     }
-    if let (Action::Advertised | Action::Updated, Some(path)) = (meaning.row.action, &bgp.as_path) {
+    if let (Action::Advertised | Action::Updated, Some(path)) = (action, &bgp.as_path) {
         text.push_str(" (AS path ");
         push_excerpt(text, path, EXCERPT_CHARS);
         text.push(')');
     }
 }
 
-fn ike(text: &mut String, meaning: &Meaning<'_>, subject: &Subject<'_, '_>) {
+fn ike(text: &mut String, event: &Event<'_>, row: &Row, details: Option<&str>) {
     text.push_str("Tunnel");
-    if let Some(ip) = tunnel_ip(subject) {
+    if let Some(ip) = tunnel_ip(event) {
         text.push(' ');
         address(text, ip);
     }
     text.push_str(": ");
-    if meaning.row.action == Action::Other {
-        push_excerpt(text, meaning.details.as_deref().unwrap_or("activity without a message"), EXCERPT_CHARS);
+    if row.action == Action::Other {
+        push_excerpt(text, details.unwrap_or("activity without a message"), EXCERPT_CHARS);
     } else {
-        text.push_str(meaning.row.meaning);
+        text.push_str(row.meaning);
     }
 }
 
-fn tunnel_ip(subject: &Subject<'_, '_>) -> Option<IpAddr> {
-    subject.vpn?.tunnel.as_ref()?.outside_ip
+fn tunnel_ip(event: &Event<'_>) -> Option<IpAddr> {
+    event.vpn.as_ref()?.tunnel.as_ref()?.outside_ip
 }
 
 /// The peer as a sentence names it.
-fn neighbor(text: &mut String, bgp: &Bgp<'_>, subject: &Subject<'_, '_>) {
-    match (bgp.neighbor, subject.route_server.and_then(|peer| peer.peer_id.as_deref())) {
+fn neighbor(text: &mut String, bgp: &Bgp<'_>, event: &Event<'_>) {
+    match (bgp.neighbor, event.route_server.as_ref().and_then(|peer| peer.peer_id.as_deref())) {
         (Some(neighbor), _) => address(text, neighbor),
         (None, Some(peer)) => push_excerpt(text, peer, EXCERPT_CHARS),
         (None, None) => text.push_str("the peer"),

@@ -11,6 +11,7 @@
 use std::fmt::Write as _;
 use std::sync::LazyLock;
 
+use super::exact::Exact;
 use super::pattern::{Pattern, Words};
 use crate::event::{Action, Kind, Severity, Transition};
 
@@ -216,25 +217,39 @@ pub fn rows() -> impl Iterator<Item = &'static Row> {
     SESSION.iter().chain(&[SESSION_OTHER]).chain(SNAPSHOT).chain(ROUTE).chain(ike).chain(LAST)
 }
 
-/// A table's patterns, taken apart once.
-type Patterns = LazyLock<Vec<(Pattern, &'static Row)>>;
+/// A table, taken apart once.
+struct Prepared {
+    exact: Exact,
+    patterns: Vec<(Pattern, &'static Row)>,
+}
 
-static SESSION_PATTERNS: Patterns = LazyLock::new(|| patterns(SESSION));
-static IKE_PATTERNS: Patterns = LazyLock::new(|| patterns(IKE));
+static SESSION_PREPARED: LazyLock<Prepared> = LazyLock::new(|| Prepared::of("AWS-side peer ", SESSION));
+static IKE_PREPARED: LazyLock<Prepared> = LazyLock::new(|| Prepared::of("", IKE));
 
-fn patterns(rows: &'static [Row]) -> Vec<(Pattern, &'static Row)> {
-    rows.iter().map(|row| (Pattern::of(row.pattern), row)).collect()
+impl Prepared {
+    fn of(start: &str, rows: &'static [Row]) -> Prepared {
+        let patterns = rows.iter().map(|row| (Pattern::of(row.pattern), row)).collect();
+        Prepared { exact: Exact::of(start, rows), patterns }
+    }
 }
 
 /// The session row of a message, `AWS-side peer` in front of it or not.
 pub(crate) fn session_row(details: &str) -> Option<&'static Row> {
+    SESSION_PREPARED.exact.row(details).or_else(|| session_row_by_words(details))
+}
+
+fn session_row_by_words(details: &str) -> Option<&'static Row> {
     let words = Words::of(details);
-    matching(&SESSION_PATTERNS, &words, words.after(&["aws", "side", "peer"]))
+    matching(&SESSION_PREPARED.patterns, &words, words.after(&["aws", "side", "peer"]))
 }
 
 /// The tunnel activity row of a message.
 pub(crate) fn ike_row(details: &str) -> Option<&'static Row> {
-    matching(&IKE_PATTERNS, &Words::of(details), 0)
+    IKE_PREPARED.exact.row(details).or_else(|| ike_row_by_words(details))
+}
+
+fn ike_row_by_words(details: &str) -> Option<&'static Row> {
+    matching(&IKE_PREPARED.patterns, &Words::of(details), 0)
 }
 
 fn matching(patterns: &[(Pattern, &'static Row)], words: &Words<'_>, from: usize) -> Option<&'static Row> {
@@ -285,6 +300,41 @@ mod tests {
                 assert_eq!(ike_row(&message).map(|row| row.message), Some(row.message));
             }
         }
+    }
+
+    /// Messages of every row with values of every kind, also such as are words of other rows, cut and run on.
+    #[test]
+    fn a_message_written_exactly_finds_the_row_that_its_words_find() {
+        let values = ["169.254.10.1", "6", "6.1", "1", "2.phase", "fd00::6:1", "0xdead", "412", "a", "", "x", "-"];
+        let message = |row: &Row, value: &str| {
+            let words = row.message.split_inclusive([' ', '=', ')', '-', ',']);
+            let stands_for = |word: &str| ["IP", "N", "C", "xxx", "xxxx", "{retry_count}", "A", "B"].contains(&word);
+            let put = |word: &str| {
+                let bare = word.trim_end_matches([' ', '=', ')', '-', ',']);
+                if stands_for(bare) { word.replacen(bare, value, 1) } else { word.to_owned() }
+            };
+            words.map(put).collect::<String>()
+        };
+        let (mut found, mut texts) = (0, Vec::new());
+        for row in SESSION.iter().chain(IKE) {
+            for value in values {
+                let text = message(row, value);
+                for start in ["", "AWS-side peer ", "AWS tunnel "] {
+                    texts.push(format!("{start}{text}"));
+                    texts.push(format!("{start}{text}."));
+                    texts.push(format!("{start}{text} received notification 6/1"));
+                }
+            }
+            texts.push(row.message.chars().take(row.message.len() / 2).collect());
+        }
+        for text in &texts {
+            let row = |row: Option<&'static Row>| row.map(|row| row.message);
+            assert_eq!(row(session_row(text)), row(session_row_by_words(text)), "{text}");
+            assert_eq!(row(ike_row(text)), row(ike_row_by_words(text)), "{text}");
+            let exact = SESSION_PREPARED.exact.row(text).or_else(|| IKE_PREPARED.exact.row(text));
+            found += usize::from(exact.is_some());
+        }
+        assert!(found > texts.len() / 10, "{found} of {}", texts.len());
     }
 
     #[test]

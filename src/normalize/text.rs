@@ -6,7 +6,7 @@
 
 use std::borrow::Cow;
 
-use super::line::{Line, Scalar};
+use super::line::{Key, Line, Scalar};
 use super::words::words;
 use crate::event::Millis;
 
@@ -34,7 +34,7 @@ pub(crate) fn read(text: &str) -> Line<'_> {
     for (number, (key, _, value_start)) in keys.iter().enumerate() {
         let end = keys.get(number + 1).map_or(text.len(), |(_, start, _)| *start);
         let value = text.get(*value_start..end).map(|value| trim_value(key, value)).unwrap_or_default();
-        if let Some(slot) = line.slot(key)
+        if let Some(slot) = Key::named(key).and_then(|key| line.slot(key))
             && !slot.is_present()
             && !value.is_empty()
             && value != "null"

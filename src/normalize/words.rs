@@ -5,6 +5,8 @@
 
 use std::net::IpAddr;
 
+use crate::event::Dotted;
+
 /// The words of a text.
 pub(crate) fn words(text: &str) -> impl Iterator<Item = &str> {
     text.split(|c: char| !is_of_word(c)).filter(|word| !word.is_empty())
@@ -42,6 +44,9 @@ fn ends_token(c: char) -> bool {
 
 /// An IP address, also with a single colon or full stop behind it.
 pub(crate) fn ip(token: &str) -> Option<IpAddr> {
+    if let Some(usual) = Dotted::parse(token) {
+        return Some(usual.into());
+    }
     token.parse().or_else(|_| token.trim_end_matches([':', '.']).parse()).ok()
 }
 

@@ -59,7 +59,7 @@ struct Encoder {
 impl Encoder {
     fn line(&mut self, log: &LogEvent<'_>, stream: &LogStream<'_>, change: impl FnOnce(&mut Event<'_>)) {
         let identity = StreamIdentity::parse(&stream.stream);
-        let id = id::of_log(&mut Vec::new(), stream, log);
+        let id = id::of_log(stream, log);
         let mut summary = String::new();
         let observed = Some(Millis(1_762_580_700_000));
         let mut event = normalize(log, stream, &identity, observed, id, &mut summary);

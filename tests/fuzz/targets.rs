@@ -153,10 +153,16 @@ pub(crate) fn text(data: &[u8]) {
 fn line(stream: &str, message: &str) {
     let log = LogEvent { timestamp: Some(Millis(1_762_580_400_000)), message: message.into(), ..LogEvent::default() };
     let stream = LogStream { owner: "123456789012".into(), group: "/aws/vendedlogs/vpn".into(), stream: stream.into() };
-    let id = id::of_log(&mut Vec::new(), &stream, &log);
-    assert_eq!(id, id::of_log(&mut vec![1, 2, 3], &stream, &log), "whatever the buffer held");
+    let id = id::of_log(&stream, &log);
+    let (mut buffer, mut before) = (vec![1, 2, 3], LogEvent { id: "1".into(), ..log.clone() });
+    let mut namer = id::Namer::new(&stream, &mut buffer);
+    for _ in 0..2 {
+        namer.of_log(&before);
+        assert_eq!(id, namer.of_log(&log), "whatever the buffer held");
+        before.id = "".into();
+    }
     let next = LogEvent { occurrence: 1, ..log.clone() };
-    assert_ne!(id, id::of_log(&mut Vec::new(), &stream, &next), "two equal lines are two events");
+    assert_ne!(id, id::of_log(&stream, &next), "two equal lines are two events");
     let (identity, mut summary) = (StreamIdentity::parse(&stream.stream), String::new());
     let found = normalize(&log, &stream, &identity, None, id, &mut summary);
     let encode = |raw: RawOption| {

@@ -66,7 +66,7 @@ impl Address {
     pub(super) fn of(name: &str, key: &ShardKey) -> Address {
         let ShardId { source, stream, stream_created, shard } = &key.shard;
         let parts = [&key.pipeline, source, stream, stream_created, shard].map(|part| part.as_bytes());
-        let hash = EventId::of_parts(&mut Vec::new(), &parts).to_string();
+        let hash = EventId::of_parts(&parts).to_string();
         Address { partition: format!("{name}/{}", hash.get(hash.len() - 1..).unwrap_or_default()), hash }
     }
 

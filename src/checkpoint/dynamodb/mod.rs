@@ -197,7 +197,7 @@ impl DynamoStore {
 
     async fn write_apart(&mut self, key: &ShardKey, sink: &Arc<str>, state: &str) -> Result<Version, StoreError> {
         let place = (key.clone(), Arc::clone(sink));
-        let hash = EventId::of_parts(&mut Vec::new(), &[state.as_bytes()]);
+        let hash = EventId::of_parts(&[state.as_bytes()]);
         if let Some(prepared) = self.prepared.get(&place).filter(|prepared| prepared.hash == hash) {
             return Ok(prepared.version.clone());
         }

@@ -87,57 +87,81 @@ fn displayed(out: &mut Vec<u8>, value: impl Display) {
     let _ = write!(out, "\"{value}\"");
 }
 
-/// 32 hex digits with their quotes.
-pub(super) fn hex(out: &mut Vec<u8>, value: u128) {
+/// The first three members of an event.
+pub(super) fn head(out: &mut Vec<u8>, schema: &str, id: u128, when: Millis) {
+    out.extend_from_slice(br#","schema":""#);
+    out.extend_from_slice(schema.as_bytes());
+    let mut text = *br#"","id":"00000000000000000000000000000000","time":"0000-00-00T00:00:00.000Z""#;
+    text[8..40].copy_from_slice(&hex(id));
+    match digits(when) {
+        Some(time) => {
+            text[49..].copy_from_slice(&time);
+            out.extend_from_slice(&text);
+        }
+        None => {
+            out.extend_from_slice(&text[..49]);
+            displayed(out, when);
+        }
+    }
+}
+
+/// 32 hex digits.
+fn hex(value: u128) -> [u8; 32] {
     // `a` stands 39 places after the one that would follow `9`. Without a table: wide instructions.
     let digit = |nibble: u8| nibble + b'0' + if nibble > 9 { 39 } else { 0 };
-    let mut text = [b'"'; 34];
-    let (pairs, _) = text[1..33].as_chunks_mut::<2>();
+    let mut text = [0; 32];
+    let (pairs, _) = text.as_chunks_mut::<2>();
     for (pair, byte) in pairs.iter_mut().zip(value.to_be_bytes()) {
         *pair = [digit(byte >> 4), digit(byte & 15)];
     }
-    out.extend_from_slice(&text);
+    text
 }
 
 /// RFC 3339 with milliseconds and `Z`, with its quotes.
 pub(super) fn time(out: &mut Vec<u8>, time: Millis) {
+    match digits(time) {
+        Some(text) => out.extend_from_slice(&text),
+        None => displayed(out, time),
+    }
+}
+
+/// A plausible time with its quotes.
+fn digits(time: Millis) -> Option<[u8; 26]> {
     if !time.is_plausible() {
-        return displayed(out, time);
+        return None;
     }
     // Plausible times are after 1970 and before 2100, so nothing here is negative and years have four digits.
     let millis = time.0.unsigned_abs();
-    let (days, of_day) = (millis / 86_400_000, millis % 86_400_000);
+    // Lossless: days of less than two centuries, and milliseconds of one.
+    let (days, of_day) = ((millis / 86_400_000) as u32, (millis % 86_400_000) as u32);
     let (year, month, day) = civil(days);
+    let seconds = of_day / 1000;
     let mut text = *b"\"0000-00-00T00:00:00.000Z\"";
     let parts = [
         (1, year / 100),
         (3, year % 100),
         (6, month),
         (9, day),
-        (12, of_day / 3_600_000),
-        (15, of_day / 60_000 % 60),
-        (18, of_day / 1000 % 60),
+        (12, seconds / 3600),
+        (15, seconds / 60 % 60),
+        (18, seconds % 60),
         (21, of_day % 1000 / 10),
     ];
-    for (at, pair) in parts {
-        if let Some([tens, ones]) = text.get_mut(at..at + 2) {
-            (*tens, *ones) = (digit(pair / 10), digit(pair));
-        }
+    for (at, part) in parts {
+        text[at..at + 2].copy_from_slice(&pair(part));
     }
-    if let Some(last) = text.get_mut(23) {
-        *last = digit(of_day);
-    }
-    out.extend_from_slice(&text);
+    text[23] = b'0' + (of_day % 10) as u8;
+    Some(text)
 }
 
-/// The last decimal digit of a number.
-fn digit(number: u64) -> u8 {
-    b'0' + (number % 10) as u8
+/// The digits of a number below 100.
+fn pair(number: u32) -> [u8; 2] {
+    [b'0' + (number / 10) as u8, b'0' + (number % 10) as u8]
 }
 
 /// Year, month and day of a number of days since 1970-01-01. From "chrono-Compatible Low-Level Date Algorithms",
 /// Howard Hinnant, `civil_from_days`: years begin with March, so that the leap day is the last one.
-fn civil(days: u64) -> (u64, u64, u64) {
+fn civil(days: u32) -> (u32, u32, u32) {
     let days = days + 719_468;
     let (era, of_era) = (days / 146_097, days % 146_097);
     let year_of_era = (of_era - of_era / 1460 + of_era / 36_524 - of_era / 146_096) / 365;
@@ -145,7 +169,7 @@ fn civil(days: u64) -> (u64, u64, u64) {
     let from_march = (5 * of_year + 2) / 153;
     let day = of_year - (153 * from_march + 2) / 5 + 1;
     let month = if from_march < 10 { from_march + 3 } else { from_march - 9 };
-    (era * 400 + year_of_era + u64::from(month <= 2), month, day)
+    (era * 400 + year_of_era + u32::from(month <= 2), month, day)
 }
 
 /// An address with its quotes.
@@ -223,7 +247,7 @@ mod tests {
             check(|out| number(out, value), value);
         }
         for value in [0, 0x0123_4567_89ab_cdef, u128::MAX] {
-            check(|out| hex(out, value), crate::event::EventId(value));
+            check(|out| out.extend([b"\"", &hex(value)[..], b"\""].concat()), crate::event::EventId(value));
         }
     }
 }

@@ -4,13 +4,14 @@
 //! Every struct is taken apart by name, so a new field does not compile until it is written here too; tests compare
 //! the two for equal bytes. What is rare in events is left to serde.
 //!
-//! Each member is written with a comma before its key. The first one's comma becomes the brace of its object.
+//! Each member is written with a comma before its key. The first one's comma becomes the brace of its object. A key whose
+//! value is a text of ours is written with the quotes around it.
 
 use serde::Serialize;
 
-use super::View;
-use super::place::{Repeat, log, observed, place};
-use super::text::{hex, ip, number, prefix, string, time, word};
+use super::repeat::{Repeat, attributes, log, observed, place};
+use super::text::{head, ip, number, prefix, string};
+use super::{View, text};
 use crate::event::{AsNumbers, Bgp, Ike};
 
 /// Appends the event without a newline. `false`: a value refused to be written.
@@ -37,21 +38,23 @@ pub(super) fn event(out: &mut Vec<u8>, view: &View<'_, '_>, repeat: &mut Repeat)
         raw,
     } = view;
     let start = out.len();
-    member(out, r#","schema":"#, *schema, word);
-    member(out, r#","id":"#, id.0, hex);
-    member(out, r#","time":"#, *when, time);
+    head(out, schema, id.0, *when);
     if let Some(arrival) = arrival {
         observed(out, *arrival, repeat);
     }
-    member(out, r#","kind":"#, kind.as_str(), word);
-    member(out, r#","action":"#, action.as_str(), word);
-    optional(out, r#","transition":"#, transition.map(|it| it.as_str()), word);
-    optional(out, r#","session_state":"#, session_state.map(|it| it.as_str()), word);
-    member(out, r#","severity":"#, severity.as_str(), word);
-    member(out, r#","summary":"#, *summary, string);
+    word(out, r#","kind":""#, kind.as_str());
+    word(out, r#"","action":""#, action.as_str());
+    if let Some(transition) = transition {
+        word(out, r#"","transition":""#, transition.as_str());
+    }
+    if let Some(state) = session_state {
+        word(out, r#"","session_state":""#, state.as_str());
+    }
+    word(out, r#"","severity":""#, severity.as_str());
+    member(out, r#"","summary":"#, *summary, string);
     place(out, cloud, *vpn, repeat);
     let mut written = optional_by_serde(out, r#","route_server":"#, *route_server);
-    optional(out, r#","bgp":"#, *of_bgp, |out, it| object(out, |out| bgp(out, it)));
+    optional(out, r#","bgp":"#, *of_bgp, |out, it| object(out, |out| bgp(out, it, repeat)));
     optional(out, r#","ike":"#, *of_ike, |out, it| object(out, |out| ike(out, it)));
     written &= optional_by_serde(out, r#","problems":"#, Some(problems).filter(|problems| !problems.is_empty()));
     log(out, names, repeat);
@@ -78,6 +81,13 @@ pub(super) fn optional<T>(out: &mut Vec<u8>, key: &str, value: Option<T>, write:
     }
 }
 
+/// A text of ours behind its key and its opening quote; its closing one is the next key's.
+#[inline]
+fn word(out: &mut Vec<u8>, key: &str, word: &str) {
+    out.extend_from_slice(key.as_bytes());
+    out.extend_from_slice(word.as_bytes());
+}
+
 fn optional_by_serde(out: &mut Vec<u8>, key: &str, value: Option<impl Serialize>) -> bool {
     let Some(value) = value else { return true };
     out.extend_from_slice(key.as_bytes());
@@ -101,20 +111,20 @@ pub(super) fn close(out: &mut Vec<u8>, start: usize) {
     out.push(b'}');
 }
 
-fn bgp(out: &mut Vec<u8>, bgp: &Bgp<'_>) {
+fn bgp(out: &mut Vec<u8>, bgp: &Bgp<'_>, repeat: &mut Repeat) {
     let Bgp {
         neighbor,
         from_state,
         to_state,
         notification,
         prefix: of_route,
-        as_path,
-        as_path_asns,
-        origin_asn,
-        local_pref,
-        med,
-        next_hop,
-        weight,
+        as_path: _,
+        as_path_asns: _,
+        origin_asn: _,
+        local_pref: _,
+        med: _,
+        next_hop: _,
+        weight: _,
         rejected_because,
         prefix_count,
         prefix_limit,
@@ -131,13 +141,7 @@ fn bgp(out: &mut Vec<u8>, bgp: &Bgp<'_>) {
     // Its values are texts and small numbers, which serde never refuses.
     optional_by_serde(out, r#","notification":"#, notification.as_ref());
     optional(out, r#","prefix":"#, *of_route, prefix);
-    optional(out, r#","as_path":"#, as_path.as_deref(), string);
-    optional(out, r#","as_path_asns":"#, as_path_asns.as_ref(), as_numbers);
-    optional(out, r#","origin_asn":"#, long(origin_asn), number);
-    optional(out, r#","local_pref":"#, *local_pref, number);
-    optional(out, r#","med":"#, *med, number);
-    optional(out, r#","next_hop":"#, *next_hop, ip);
-    optional(out, r#","weight":"#, *weight, number);
+    attributes(out, bgp, repeat);
     optional(out, r#","rejected_because":"#, rejected_because.as_deref(), string);
     optional(out, r#","prefix_count":"#, *prefix_count, number);
     optional(out, r#","prefix_limit":"#, *prefix_limit, number);
@@ -148,13 +152,20 @@ fn bgp(out: &mut Vec<u8>, bgp: &Bgp<'_>) {
     optional(out, r#","router_id":"#, *router_id, ip);
 }
 
-fn as_numbers(out: &mut Vec<u8>, numbers: &AsNumbers<'_>) {
+pub(super) fn as_numbers(out: &mut Vec<u8>, numbers: &AsNumbers<'_>) {
     out.push(b'[');
-    for (index, asn) in numbers.iter().enumerate() {
-        if index > 0 {
-            out.push(b',');
+    if let Some(path) = numbers.plain() {
+        let start = out.len();
+        out.extend_from_slice(path.as_bytes());
+        let written = out.get_mut(start..).unwrap_or_default();
+        written.iter_mut().for_each(|byte| *byte = if *byte == b' ' { b',' } else { *byte });
+    } else {
+        for (index, asn) in numbers.iter().enumerate() {
+            if index > 0 {
+                out.push(b',');
+            }
+            number(out, asn.into());
         }
-        number(out, asn.into());
     }
     out.push(b']');
 }
@@ -162,8 +173,8 @@ fn as_numbers(out: &mut Vec<u8>, numbers: &AsNumbers<'_>) {
 fn ike(out: &mut Vec<u8>, ike: &Ike<'_>) {
     let Ike { phase1, phase2, dpd_enabled, nat_t, peer, spi, request_id } = ike;
     let boolean = |out: &mut Vec<u8>, is: bool| out.extend_from_slice(if is { b"true" } else { b"false" });
-    optional(out, r#","phase1":"#, phase1.map(|it| it.as_str()), word);
-    optional(out, r#","phase2":"#, phase2.map(|it| it.as_str()), word);
+    optional(out, r#","phase1":"#, phase1.map(|it| it.as_str()), text::word);
+    optional(out, r#","phase2":"#, phase2.map(|it| it.as_str()), text::word);
     optional(out, r#","dpd_enabled":"#, *dpd_enabled, boolean);
     optional(out, r#","nat_t":"#, *nat_t, boolean);
     optional(out, r#","peer":"#, *peer, ip);

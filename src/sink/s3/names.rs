@@ -164,7 +164,7 @@ pub(super) fn lane_hash(key: &LaneKey) -> String {
     let LaneKey { pipeline, shard, sink } = key;
     let parts = [pipeline, &shard.source, &shard.stream, &shard.stream_created, &shard.shard, sink];
     let parts = parts.map(|part| part.as_bytes());
-    let mut hash = EventId::of_parts(&mut Vec::new(), &parts).to_string();
+    let mut hash = EventId::of_parts(&parts).to_string();
     hash.truncate(HASH_DIGITS);
     hash
 }

@@ -1,13 +1,14 @@
-//! Where an event happened: the members `cloud` and `vpn`, the log in `log`, and the record's arrival, `observed`. The
-//! longest part of an event, and the same for nearly all events of a record, so it is written once and then copied.
+//! What an event has in common with the one before: where it happened (the members `cloud` and `vpn`, the log in
+//! `log`), the record's arrival (`observed`), and a route's attributes. The longest part of an event, and the same for
+//! nearly all events of a record, so it is written once and then copied.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::ops::Range;
 
 use super::text::{ip, number, prefix, string, time, word};
-use super::write::{close, member, object, optional};
-use crate::event::{Cloud, CustomerGateway, Gateway, InventoryInfo, Log, Millis, Tunnel, Vpn};
+use super::write::{as_numbers, close, member, object, optional};
+use crate::event::{AsNumbers, Bgp, Cloud, CustomerGateway, Gateway, InventoryInfo, Log, Millis, Tunnel, Vpn};
 
 /// What stands in a buffer already and may be copied: an event's place is the one before's, nearly always.
 ///
@@ -17,6 +18,7 @@ pub struct Repeat {
     observed: Option<(Millis, Range<usize>)>,
     place: Option<Place>,
     log: Option<Names>,
+    attributes: Option<Attributes>,
 }
 
 /// The members `cloud` and `vpn`, and what tells that another event's are the same: what a snapshot says of an account,
@@ -36,6 +38,15 @@ struct Names {
     written: Range<usize>,
     group: Text,
     stream: Text,
+}
+
+/// The attributes of a route in `bgp`, from the path to the weight.
+#[derive(Clone, Debug)]
+struct Attributes {
+    written: Range<usize>,
+    as_path: Text,
+    numbers: [Option<u64>; 4],
+    next_hop: Option<IpAddr>,
 }
 
 /// A text that has been written.
@@ -84,6 +95,24 @@ impl Names {
     }
 }
 
+impl Attributes {
+    fn are(&self, out: &[u8], bgp: &Bgp<'_>) -> bool {
+        self.next_hop == bgp.next_hop
+            && self.numbers == numbers(bgp)
+            && self.as_path.is(out, bgp.as_path.as_deref())
+            && has_asns_of_path(bgp)
+    }
+}
+
+/// Whether the numbers are those of the path, so that the path is enough to compare: of an event of ours they are.
+fn has_asns_of_path(bgp: &Bgp<'_>) -> bool {
+    bgp.as_path.as_deref() == bgp.as_path_asns.as_ref().map(AsNumbers::path)
+}
+
+fn numbers(bgp: &Bgp<'_>) -> [Option<u64>; 4] {
+    [bgp.origin_asn.map(u64::from), bgp.local_pref, bgp.med, bgp.weight]
+}
+
 fn outside_ip(vpn: Option<&Vpn<'_>>) -> Option<IpAddr> {
     vpn?.tunnel.as_ref()?.outside_ip
 }
@@ -119,6 +148,26 @@ pub(super) fn place(out: &mut Vec<u8>, cloud: &Cloud<'_>, vpn: Option<&Vpn<'_>>,
     let [account_id, region, connection_id] = names;
     let written = start..out.len();
     repeat.place = Some(Place { written, account_id, region, connection_id, outside_ip: outside_ip(vpn) });
+}
+
+/// Appends the attributes of a route, copied if they are the ones that `repeat` points at.
+pub(super) fn attributes(out: &mut Vec<u8>, bgp: &Bgp<'_>, repeat: &mut Repeat) {
+    if let Some(known) = repeat.attributes.as_ref().filter(|known| known.are(out, bgp)) {
+        return out.extend_from_within(known.written.clone());
+    }
+    let start = out.len();
+    let numbers @ [origin_asn, local_pref, med, weight] = numbers(bgp);
+    let as_path = Text::write(out, r#","as_path":"#, bgp.as_path.as_deref());
+    optional(out, r#","as_path_asns":"#, bgp.as_path_asns.as_ref(), as_numbers);
+    optional(out, r#","origin_asn":"#, origin_asn, number);
+    optional(out, r#","local_pref":"#, local_pref, number);
+    optional(out, r#","med":"#, med, number);
+    optional(out, r#","next_hop":"#, bgp.next_hop, ip);
+    optional(out, r#","weight":"#, weight, number);
+    // Only a route has a next hop; what else is logged between routes has less to copy.
+    if bgp.next_hop.is_some() && has_asns_of_path(bgp) {
+        repeat.attributes = Some(Attributes { written: start..out.len(), as_path, numbers, next_hop: bgp.next_hop });
+    }
 }
 
 /// Appends the member `log`, whose names are copied if they are the ones that `repeat` points at.

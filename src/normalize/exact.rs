@@ -1,0 +1,119 @@
+//! Messages as AWS writes them, to the letter: nearly all are, and then a few comparisons find their row.
+//!
+//! A row's documented message is cut at its values. What is written otherwise, with another dash or in another case, is
+//! found word by word (`pattern`), which is the meaning; a test compares the two.
+
+use super::table::Row;
+
+/// What stands for a value in the documented messages.
+const VALUES: &[&str] = &["IP", "N", "xxx", "xxxx", "{retry_count}"];
+/// The one message that ends in a list of them.
+const LIST: &str = "N N N";
+
+/// A table's messages, in its order.
+#[derive(Debug)]
+pub(super) struct Exact(Vec<(Message, &'static Row)>);
+
+/// A message's pieces, a value between each and the next.
+#[derive(Debug)]
+struct Message {
+    first: String,
+    /// The last bytes of `first`: they alone rule nearly every other text out.
+    end: [u8; END_BYTES],
+    others: Vec<&'static str>,
+}
+
+const END_BYTES: usize = 8;
+
+impl Exact {
+    /// The messages of these rows, `start` in front of each.
+    pub(super) fn of(start: &str, rows: &'static [Row]) -> Exact {
+        let message = |row: &'static Row| {
+            let mut pieces = pieces(row.message).into_iter();
+            let first = format!("{start}{}", pieces.next().unwrap_or_default());
+            let end = *first.as_bytes().last_chunk()?;
+            Some((Message { first, end, others: pieces.collect() }, row))
+        };
+        let is_one_message = |row: &&Row| !row.message.contains(", any other");
+        Exact(rows.iter().filter(is_one_message).filter_map(message).collect())
+    }
+
+    /// The row of a message that is written exactly so.
+    pub(super) fn row(&self, text: &str) -> Option<&'static Row> {
+        self.0.iter().find(|(message, _)| message.is(text)).map(|(_, row)| *row)
+    }
+}
+
+impl Message {
+    fn is(&self, text: &str) -> bool {
+        let end = text.as_bytes().get(self.first.len() - END_BYTES..).and_then(<[u8]>::first_chunk);
+        if end != Some(&self.end) {
+            return false;
+        }
+        let Some(mut rest) = text.strip_prefix(&*self.first) else { return false };
+        for piece in &self.others {
+            let value = value_bytes(rest);
+            match rest.get(value..).and_then(|rest| rest.strip_prefix(piece)) {
+                Some(behind) if value > 0 => rest = behind,
+                _ => return false,
+            }
+        }
+        rest.is_empty()
+    }
+}
+
+/// The length of the value at the start of a text: numbers and addresses, or several with spaces between.
+fn value_bytes(text: &str) -> usize {
+    let is_of_value = |byte: u8| byte.is_ascii_hexdigit() || matches!(byte, b'.' | b':' | b'x' | b' ');
+    let run = text.bytes().take_while(|byte| is_of_value(*byte)).count();
+    text.get(..run).map_or(0, |run| run.trim_ascii_end().len())
+}
+
+fn pieces(message: &'static str) -> Vec<&'static str> {
+    if let Some(first) = message.strip_suffix(LIST) {
+        return [pieces(first), vec![""]].concat();
+    }
+    let mut pieces = Vec::new();
+    let (mut from, mut at) = (0, 0);
+    for word in message.split([' ', '=', ')', '-', ',']) {
+        if VALUES.contains(&word) {
+            pieces.push(message.get(from..at).unwrap_or_default());
+            from = at + word.len();
+        }
+        // What the words are split at is one byte each.
+        at += word.len() + 1;
+    }
+    pieces.push(message.get(from..).unwrap_or_default());
+    pieces
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::normalize::table::{IKE, SESSION};
+
+    #[test]
+    fn a_message_is_cut_at_its_values() {
+        for (message, cut) in [
+            ("AWS tunnel is sending request (id=xxx) for X", &["AWS tunnel is sending request (id=", ") for X"][..]),
+            ("from neighbor IP- remote AS is N, expected N", &["from neighbor ", "- remote AS is ", ", expected ", ""]),
+            ("attributes from neighbor IP- AS path: N N N", &["attributes from neighbor ", "- AS path: ", ""]),
+            ("Peer is not responsive - Declaring peer dead", &["Peer is not responsive - Declaring peer dead"]),
+        ] {
+            assert_eq!(pieces(message), cut);
+        }
+    }
+
+    #[test]
+    fn nearly_every_documented_message_is_found_so() {
+        let (session, ike) = (Exact::of("", SESSION), Exact::of("", IKE));
+        let (mut found, mut all) = (0, 0);
+        for (exact, row) in SESSION.iter().map(|row| (&session, row)).chain(IKE.iter().map(|row| (&ike, row))) {
+            let text = pieces(row.message).join("169.254.10.1");
+            let is = exact.row(&text).map(|row| row.message);
+            assert!(is.is_none_or(|message| message == row.message), "{text}");
+            (found, all) = (found + usize::from(is.is_some()), all + 1);
+        }
+        assert!(all - found <= 6, "{found} of {all}");
+    }
+}
