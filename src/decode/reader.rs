@@ -52,7 +52,7 @@ impl<'a> Reader<'a> {
 
     /// As [`eat`](Self::eat), for a constant whose length is no parameter.
     #[inline(always)]
-    pub fn eat_all(&mut self, token: &'static [u8]) -> bool {
+    pub fn eat_slice(&mut self, token: &'static [u8]) -> bool {
         let found = self.rest().starts_with(token);
         if found {
             self.at += token.len();

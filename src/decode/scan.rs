@@ -16,7 +16,7 @@ use crate::event::Millis;
 
 /// Longer records go the plain way, so that the list of events stays small.
 const MAX_BYTES: usize = 1024 * 1024;
-/// Records of more events go the plain way: what is held of an event is about 600 bytes, so 2.4 MiB of a record.
+/// Records of more events go the plain way: what is held of an event is about 500 bytes, so 2 MiB of a record.
 const MAX_EVENTS: usize = 4096;
 
 /// A record with all its events.

@@ -232,3 +232,22 @@ pub(crate) fn part<'a>(whole: &Cow<'a, str>, piece: &str) -> Cow<'a, str> {
     };
     borrowed.map_or_else(|| Cow::Owned(piece.to_owned()), Cow::Borrowed)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_usual_prefix_is_the_one_that_parses() {
+        let lengths =
+            (0..45).map(|length| length.to_string()).chain(["", "00", "08", "3a", "+8", "8 "].map(String::from));
+        for length in lengths {
+            for address in ["10.1.0.0", "255.255.255.255", "01.2.3.4", "10.1", "::", ""] {
+                let text = format!("{address}/{length}");
+                let (usual, parsed) = (usual_prefix(&text), text.parse().ok());
+                assert!(usual.is_none() || usual == parsed, "{text}: {usual:?}, {parsed:?}");
+            }
+        }
+        assert!(usual_prefix("10.1.0.0/0").is_some() && usual_prefix("10.1.0.0/32").is_some());
+    }
+}

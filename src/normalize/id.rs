@@ -24,10 +24,10 @@ impl<'n> Namer<'n> {
     /// For the events of this stream; `buffer` is scratch.
     pub fn new(stream: &'n LogStream<'n>, buffer: &'n mut Vec<u8>) -> Namer<'n> {
         buffer.clear();
-        let mut namer = Namer { stream, buffer, common: 0 };
-        namer.begin(LOG_EVENT);
-        namer.common = namer.buffer.len();
-        namer
+        let [owner, group, name] = parts_of(stream);
+        [LOG_EVENT, owner, group, name].iter().for_each(|part| EventId::push_part(buffer, part));
+        let common = buffer.len();
+        Namer { stream, buffer, common }
     }
 
     /// The id of a log event: of CloudWatch's id if it has one, else of the line itself.
@@ -44,26 +44,17 @@ impl<'n> Namer<'n> {
 
     /// The id of a line without an event id: (owner, log group, log stream, line, CloudWatch's time in ms or
     /// nothing, how many equal lines came before).
-    fn of_line(&mut self, log: &LogEvent<'_>) -> EventId {
-        self.buffer.clear();
-        self.begin(LINE);
+    fn of_line(&self, log: &LogEvent<'_>) -> EventId {
         let time = log.timestamp.map(|time| time.0.to_string()).unwrap_or_default();
-        for part in [&*log.message, &time, &log.occurrence.to_string()] {
-            EventId::push_part(self.buffer, part.as_bytes());
-        }
-        let id = EventId::of_pushed(self.buffer);
-        self.buffer.clear();
-        self.begin(LOG_EVENT);
-        id
+        let occurrence = log.occurrence.to_string();
+        let [owner, group, stream] = parts_of(self.stream);
+        let parts = [LINE, owner, group, stream, log.message.as_bytes(), time.as_bytes(), occurrence.as_bytes()];
+        EventId::of_parts(&parts)
     }
+}
 
-    /// A kind of name, and the stream.
-    fn begin(&mut self, tag: &[u8]) {
-        let LogStream { owner, group, stream, .. } = self.stream;
-        for part in [tag, owner.as_bytes(), group.as_bytes(), stream.as_bytes()] {
-            EventId::push_part(self.buffer, part);
-        }
-    }
+fn parts_of<'s>(stream: &'s LogStream<'_>) -> [&'s [u8]; 3] {
+    [stream.owner.as_bytes(), stream.group.as_bytes(), stream.stream.as_bytes()]
 }
 
 /// The id of one log event; see [`Namer::of_log`].

@@ -131,8 +131,8 @@ macro_rules! line {
             /// Takes the key if it is next: within escaped quotes, by its first name, with its colon.
             pub(super) fn is_next(self, reader: &mut Reader<'_>) -> bool {
                 match self {
-                    $(Key::$key => reader.eat_all(concat!("\\\"", $name, "\\\":").as_bytes()),)+
-                    Key::Message => reader.eat_all(br#"\"message\":"#),
+                    $(Key::$key => reader.eat_slice(concat!("\\\"", $name, "\\\":").as_bytes()),)+
+                    Key::Message => reader.eat_slice(br#"\"message\":"#),
                 }
             }
         }

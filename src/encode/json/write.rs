@@ -42,15 +42,15 @@ pub(super) fn event(out: &mut Vec<u8>, view: &View<'_, '_>, repeat: &mut Repeat)
     if let Some(arrival) = arrival {
         observed(out, *arrival, repeat);
     }
-    word(out, r#","kind":""#, kind.as_str());
-    word(out, r#"","action":""#, action.as_str());
+    open_word(out, r#","kind":""#, kind.as_str());
+    open_word(out, r#"","action":""#, action.as_str());
     if let Some(transition) = transition {
-        word(out, r#"","transition":""#, transition.as_str());
+        open_word(out, r#"","transition":""#, transition.as_str());
     }
     if let Some(state) = session_state {
-        word(out, r#"","session_state":""#, state.as_str());
+        open_word(out, r#"","session_state":""#, state.as_str());
     }
-    word(out, r#"","severity":""#, severity.as_str());
+    open_word(out, r#"","severity":""#, severity.as_str());
     member(out, r#"","summary":"#, *summary, string);
     place(out, cloud, *vpn, repeat);
     let mut written = optional_by_serde(out, r#","route_server":"#, *route_server);
@@ -83,7 +83,7 @@ pub(super) fn optional<T>(out: &mut Vec<u8>, key: &str, value: Option<T>, write:
 
 /// A text of ours behind its key and its opening quote; its closing one is the next key's.
 #[inline]
-fn word(out: &mut Vec<u8>, key: &str, word: &str) {
+fn open_word(out: &mut Vec<u8>, key: &str, word: &str) {
     out.extend_from_slice(key.as_bytes());
     out.extend_from_slice(word.as_bytes());
 }
