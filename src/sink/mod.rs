@@ -6,6 +6,8 @@
 
 pub mod appender;
 pub mod console;
+#[cfg(any(feature = "aws", feature = "splunk"))]
+mod custody;
 pub mod file;
 #[cfg(feature = "aws")]
 pub mod firehose;

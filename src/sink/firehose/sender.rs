@@ -6,7 +6,7 @@
 //! Memory: what is held (see [`Held`]: 16 MiB and one batch), and for each of four requests under way its records,
 //! their base64 and the serializer's spare room: 4 × (3 + 4 + 4) MiB.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -20,7 +20,8 @@ use super::stream::{Failure, Stream, Verdict};
 use crate::aws::Class;
 use crate::config::types::Compression;
 use crate::delivery::{Epoch, LaneBatch, LaneId, LaneKey, Seal};
-use crate::sink::held::{Flight, Held, Reject, RejectQueue, Run, first_landed};
+use crate::sink::custody::Custody;
+use crate::sink::held::{Flight, Run, Ticket, first_landed};
 use crate::sink::trouble::{Failed, Trouble};
 use crate::sink::{Context, FromSink, Sink, Tell};
 
@@ -56,9 +57,7 @@ enum Landed {
 /// See the module.
 pub(super) struct Sender {
     stream: Stream,
-    context: Context,
-    lanes: HashMap<LaneId, LaneKey>,
-    held: Held,
+    custody: Custody,
     packer: Packer,
     packing: Packing,
     /// When what gathers is sent, full or not.
@@ -66,18 +65,12 @@ pub(super) struct Sender {
     again: VecDeque<Shipment>,
     /// Single items that were refused while nothing else was accepted.
     suspects: Vec<Shipment>,
-    rejects: RejectQueue,
     flights: Vec<Flight<Landed>>,
     /// Requests among the flights.
     sent: usize,
-    /// Dead letters are being written.
-    keeping: bool,
     /// Records accepted so far.
     accepted: u64,
     trouble: Trouble<(Class, Option<String>)>,
-    /// A batch was refused.
-    refused: bool,
-    outbox: VecDeque<FromSink>,
 }
 
 impl Sender {
@@ -87,22 +80,16 @@ impl Sender {
         let seed = xxh3_64(context.name.as_bytes());
         Sender {
             stream,
-            context,
-            lanes: HashMap::new(),
-            held: Held::new(HELD),
+            custody: Custody::new(context, HELD),
             packer: Packer::new(packing.packed, record_bytes(packing.compression)),
             packing,
             due: None,
             again: VecDeque::new(),
             suspects: Vec::new(),
-            rejects: RejectQueue::default(),
             flights: Vec::new(),
             sent: 0,
-            keeping: false,
             accepted: 0,
             trouble: Trouble::new(seed, IN_FLIGHT),
-            refused: false,
-            outbox: VecDeque::new(),
         }
     }
 
@@ -117,13 +104,10 @@ impl Sender {
                 self.send(shipment);
             }
         }
-        if !self.keeping && !self.rejects.is_empty() {
-            self.keep();
+        if let Some(keeping) = self.custody.keep() {
+            self.flights.push(Box::pin(async move { Landed::Kept(keeping.await) }));
         }
-        if self.refused && !self.held.is_full() {
-            self.refused = false;
-            self.outbox.push_back(FromSink::Room);
-        }
+        self.custody.offer_room();
     }
 
     fn next_shipment(&mut self, now: Instant) -> Option<Shipment> {
@@ -136,7 +120,7 @@ impl Sender {
                     None => return None,
                 },
             };
-            shipment.prune(&self.held);
+            shipment.prune(&self.custody.held);
             if !shipment.parcels.is_empty() {
                 return Some(shipment);
             }
@@ -171,7 +155,7 @@ impl Sender {
     }
 
     fn send(&mut self, shipment: Shipment) {
-        let records = shipment.parcels.iter().map(|parcel| bytes_of(parcel, &self.held)).collect();
+        let records = shipment.parcels.iter().map(|parcel| bytes_of(parcel, &self.custody.held)).collect();
         let (stream, compression) = (self.stream.clone(), self.packing.compression);
         self.sent += 1;
         self.flights.push(Box::pin(async move {
@@ -192,7 +176,7 @@ impl Sender {
                     Err(failure) => {
                         let why = failure.text.clone();
                         let passes = failure.passes;
-                        self.outbox.extend(self.trouble.failed(Instant::now(), failure.failed()));
+                        self.custody.say(self.trouble.failed(Instant::now(), failure.failed()));
                         if passes {
                             self.again.push_front(shipment);
                         } else {
@@ -201,10 +185,7 @@ impl Sender {
                     }
                 }
             }
-            Landed::Kept(runs) => {
-                self.keeping = false;
-                self.settle(&runs, true);
-            }
+            Landed::Kept(runs) => self.custody.kept(&runs),
         }
     }
 
@@ -225,7 +206,7 @@ impl Sender {
         let now = Instant::now();
         self.accepted += taken.len() as u64;
         if self.accepted > before {
-            self.outbox.extend(self.trouble.accepted(now, !again.is_empty()));
+            self.custody.say(self.trouble.accepted(now, !again.is_empty()));
             // Now a refusal says something about the item.
             self.again.extend(self.suspects.drain(..));
         } else {
@@ -233,10 +214,10 @@ impl Sender {
             let text = format!("{} takes none of the records sent: {said}", self.stream.place);
             let what = (Class::Throttled, None);
             let failed = Failed { what, text, passes: why.is_some(), needs_a_person: false };
-            self.outbox.extend(self.trouble.failed(now, failed));
+            self.custody.say(self.trouble.failed(now, failed));
         }
         for parcel in taken {
-            self.settle(&parcel.runs, false);
+            self.custody.settle(&parcel.runs);
         }
         if !again.is_empty() {
             self.again.push_front(Shipment { parcels: again, refused_at: shipment.refused_at, ..Shipment::default() });
@@ -252,7 +233,7 @@ impl Sender {
     /// only suspected, since a stream may refuse everything.
     fn refuse(&mut self, mut shipment: Shipment, accepted_before: u64, why: String) {
         let since = *shipment.refused_at.get_or_insert(accepted_before);
-        match shipment.halves(&self.held) {
+        match shipment.halves(&self.custody.held) {
             // To the end of the queue: what else waits there may show that the stream is good.
             Ok(halves) => self.again.extend(halves),
             Err(mut item) => {
@@ -265,27 +246,7 @@ impl Sender {
 
     fn reject(&mut self, item: Shipment) {
         for run in item.parcels.into_iter().flat_map(|parcel| parcel.runs) {
-            self.rejects.push(Reject { run, reason: "refused", detail: item.why.clone() });
-        }
-    }
-
-    /// Writes dead letters.
-    fn keep(&mut self) {
-        let (letters, runs) = self.rejects.letters(&self.context.name, &self.held, &self.lanes);
-        if letters.is_empty() {
-            return;
-        }
-        self.keeping = true;
-        let rejects = self.context.rejects.clone();
-        self.flights.push(Box::pin(async move {
-            rejects.keep(&letters).await;
-            Landed::Kept(runs)
-        }));
-    }
-
-    fn settle(&mut self, runs: &[Run], rejected: bool) {
-        for run in runs {
-            self.outbox.extend(self.held.settle(run, rejected).map(FromSink::Settled));
+            self.custody.reject(run, "refused", item.why.clone());
         }
     }
 
@@ -297,13 +258,9 @@ impl Sender {
         self.due.filter(|_| self.sent < self.trouble.in_flight())
     }
 
-    fn take(&mut self, batch: LaneBatch) {
-        if batch.receipt.open_items() == 0 {
-            self.outbox.push_back(FromSink::Settled(batch.receipt.settle_all()));
-            return;
-        }
-        let ticket = self.held.take(batch);
-        let Some(batch) = self.held.get(ticket) else { return };
+    fn gather(&mut self, ticket: Ticket) {
+        let Some(batch) = self.custody.held.get(ticket) else { return };
+        let mut too_large = Vec::new();
         for (index, _, bytes) in batch.items() {
             if bytes.len() <= self.packer.record_bytes() {
                 self.packer.add(ticket, index, bytes.len());
@@ -311,8 +268,10 @@ impl Sender {
             }
             self.packer.leave_out();
             let detail = format!("{} bytes; a Firehose record takes {}", bytes.len(), self.packer.record_bytes());
-            let run = Run { ticket, items: index..index + 1 };
-            self.rejects.push(Reject { run, reason: "too_large", detail });
+            too_large.push((Run { ticket, items: index..index + 1 }, detail));
+        }
+        for (run, detail) in too_large {
+            self.custody.reject(run, "too_large", detail);
         }
         if !self.packer.is_empty() && self.due.is_none() {
             self.due = Some(Instant::now() + self.packing.linger);
@@ -323,18 +282,21 @@ impl Sender {
 #[async_trait]
 impl Sink for Sender {
     fn open(&mut self, lane: LaneId, key: &LaneKey, _: Epoch, _: Option<Seal>) {
-        self.lanes.insert(lane, key.clone());
+        self.custody.open(lane, key);
     }
 
     fn submit(&mut self, batch: LaneBatch) -> Result<(), LaneBatch> {
-        if self.held.is_full() {
-            self.refused = true;
-            // Nothing more comes that could fill a record.
-            self.send_now();
-            return Err(batch);
+        match self.custody.take(batch) {
+            Ok(ticket) => {
+                ticket.into_iter().for_each(|ticket| self.gather(ticket));
+                Ok(())
+            }
+            Err(batch) => {
+                // Nothing more comes that could fill a record.
+                self.send_now();
+                Err(batch)
+            }
         }
-        self.take(batch);
-        Ok(())
     }
 
     fn tell(&mut self, lane: LaneId, epoch: Epoch, what: Tell) {
@@ -343,8 +305,8 @@ impl Sink for Sender {
             // A checkpoint comes each second, and a record is billed as 5 KiB: what gathers goes when `linger` is over.
             Tell::Barrier => {}
             Tell::Discard => {
-                self.held.discard(lane, epoch);
-                let held = &self.held;
+                self.custody.discard(lane, epoch);
+                let held = &self.custody.held;
                 self.packer.retain(|ticket| held.has(ticket));
                 if self.packer.is_empty() {
                     self.due = None;
@@ -357,12 +319,12 @@ impl Sink for Sender {
 
     async fn next(&mut self) -> FromSink {
         loop {
-            if let Some(word) = self.outbox.pop_front() {
+            if let Some(word) = self.custody.word() {
                 return word;
             }
             self.depart();
-            if !self.outbox.is_empty() {
-                continue;
+            if let Some(word) = self.custody.word() {
+                return word;
             }
             let alarm = self.alarm();
             tokio::select! {

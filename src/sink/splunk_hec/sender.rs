@@ -7,7 +7,7 @@
 //! Memory: what is held ([`HELD`]: 32 MiB and one batch), and for each request under way its body of 1 MB (or one larger
 //! event), and that compressed.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,7 +23,8 @@ use super::guid;
 use super::settings::Settings;
 use super::shipment::{Apart, Gathering, HELD, Place, Shipment, apart};
 use crate::delivery::{Epoch, LaneBatch, LaneId, LaneKey, Seal};
-use crate::sink::held::{Flight, Held, Reject, RejectQueue, Run, first_landed};
+use crate::sink::custody::Custody;
+use crate::sink::held::{Flight, Run, Ticket, first_landed};
 use crate::sink::trouble::Trouble;
 use crate::sink::{Context, FromSink, Sink, Tell};
 
@@ -61,30 +62,22 @@ struct Endpoint {
 
 /// See the module.
 pub(super) struct Sender {
-    context: Context,
+    custody: Custody,
     client: Client,
     settings: Settings,
-    lanes: HashMap<LaneId, LaneKey>,
-    held: Held,
     gathering: Gathering,
     /// When what gathers is sent, full or not.
     due: Option<Instant>,
     again: VecDeque<Shipment>,
     /// Single items that were refused while nothing else was taken.
     suspects: Vec<Shipment>,
-    rejects: RejectQueue,
     endpoints: Vec<Endpoint>,
     channels: Vec<Channel>,
     flights: Vec<Flight<Landed>>,
-    /// Dead letters are being written.
-    keeping: bool,
     /// Requests taken so far.
     taken: u64,
     /// `Down` was said.
     is_down: bool,
-    /// A batch was refused.
-    refused: bool,
-    outbox: VecDeque<FromSink>,
 }
 
 impl Sender {
@@ -101,22 +94,16 @@ impl Sender {
         Ok(Sender {
             endpoints: settings.endpoints.iter().map(endpoint).collect(),
             channels: (0..CHANNELS.max(count)).map(channel).collect::<Result<_, _>>()?,
-            context,
+            custody: Custody::new(context, HELD),
             client,
             settings,
-            lanes: HashMap::new(),
-            held: Held::new(HELD),
             gathering: Gathering::default(),
             due: None,
             again: VecDeque::new(),
             suspects: Vec::new(),
-            rejects: RejectQueue::default(),
             flights: Vec::new(),
-            keeping: false,
             taken: 0,
             is_down: false,
-            refused: false,
-            outbox: VecDeque::new(),
         })
     }
 
@@ -136,13 +123,10 @@ impl Sender {
         {
             self.send(channel, shipment);
         }
-        if !self.keeping && !self.rejects.is_empty() {
-            self.keep();
+        if let Some(keeping) = self.custody.keep() {
+            self.flights.push(Box::pin(async move { Landed::Kept(keeping.await) }));
         }
-        if self.refused && !self.held.is_full() {
-            self.refused = false;
-            self.outbox.push_back(FromSink::Room);
-        }
+        self.custody.offer_room();
     }
 
     /// What has not been acknowledged in time goes again.
@@ -153,7 +137,7 @@ impl Sender {
             let Some(first) = late.iter().map(|(_, sent)| *sent).min() else { continue };
             let (endpoint, requests) = (self.channels[index].endpoint, late.len());
             let address = Arc::clone(&self.endpoints[endpoint].address);
-            tracing::warn!(sink = %self.context.name, endpoint = %address, requests, ?patience, "events were not acknowledged in time; they are sent again with the same ids");
+            tracing::warn!(sink = self.custody.name(), endpoint = %address, requests, ?patience, "events were not acknowledged in time; they are sent again with the same ids");
             self.again.extend(late.into_iter().map(|(shipment, _)| shipment));
             if self.endpoints[endpoint].acknowledged_at.is_none_or(|time| time < first) {
                 let text = format!("Splunk at {address}: {} (for {patience:?})", advice(Class::Unacknowledged));
@@ -212,7 +196,7 @@ impl Sender {
                     None => return None,
                 },
             };
-            shipment.prune(&self.held);
+            shipment.prune(&self.custody.held);
             if !shipment.runs.is_empty() {
                 return Some(shipment);
             }
@@ -250,9 +234,9 @@ impl Sender {
     }
 
     fn send(&mut self, index: usize, shipment: Shipment) {
-        let (places, mut body) = (shipment.places(&self.held), Vec::new());
+        let (places, mut body) = (shipment.places(&self.custody.held), Vec::new());
         for (ticket, item) in &places {
-            if let Some(batch) = self.held.get(*ticket) {
+            if let Some(batch) = self.custody.held.get(*ticket) {
                 envelope::append(&self.settings.texts, &batch.encoded, *item, &mut body);
             }
         }
@@ -280,10 +264,7 @@ impl Sender {
                 self.channels[index].is_busy = false;
                 self.asked(index, answer);
             }
-            Landed::Kept(runs) => {
-                self.keeping = false;
-                self.settle(&runs, true);
-            }
+            Landed::Kept(runs) => self.custody.kept(&runs),
         }
     }
 
@@ -297,7 +278,7 @@ impl Sender {
             self.taken += 1;
             self.again.extend(self.suspects.drain(..));
             self.works(endpoint);
-            return self.settle(&shipment.runs, false);
+            return self.custody.settle(&shipment.runs);
         }
         let Some(number) = taken.ack_id else {
             self.again.push_front(shipment);
@@ -312,7 +293,7 @@ impl Sender {
         let again = channel.taken(number, shipment, Instant::now());
         if !again.is_empty() {
             let (address, requests) = (&self.endpoints[endpoint].address, again.len());
-            tracing::warn!(sink = %self.context.name, endpoint = %address, requests, "Splunk counts its acknowledgements anew (a restart, or a load balancer without sticky sessions); what it had not acknowledged is sent again with the same ids");
+            tracing::warn!(sink = self.custody.name(), endpoint = %address, requests, "Splunk counts its acknowledgements anew (a restart, or a load balancer without sticky sessions); what it had not acknowledged is sent again with the same ids");
             self.again.extend(again);
         }
     }
@@ -347,7 +328,7 @@ impl Sender {
                     self.works(endpoint);
                 }
                 for shipment in done {
-                    self.settle(&shipment.runs, false);
+                    self.custody.settle(&shipment.runs);
                 }
             }
             Err(failure) => {
@@ -367,7 +348,7 @@ impl Sender {
             endpoint.is_down = false;
         }
         if std::mem::take(&mut self.is_down) {
-            self.outbox.push_back(FromSink::Up);
+            self.custody.say(FromSink::Up);
         }
     }
 
@@ -380,9 +361,9 @@ impl Sender {
         endpoint.is_down = true;
         if self.endpoints.iter().all(|endpoint| endpoint.is_down) {
             self.is_down = true;
-            self.outbox.push_back(FromSink::Down(reason));
+            self.custody.say(FromSink::Down(reason));
         } else {
-            tracing::warn!(sink = %self.context.name, reason, "an endpoint is down; the others take its part");
+            tracing::warn!(sink = self.custody.name(), reason, "an endpoint is down; the others take its part");
         }
     }
 
@@ -403,27 +384,7 @@ impl Sender {
 
     fn reject(&mut self, item: Shipment) {
         for run in item.runs {
-            self.rejects.push(Reject { run, reason: "refused", detail: item.why.clone() });
-        }
-    }
-
-    /// Writes dead letters.
-    fn keep(&mut self) {
-        let (letters, runs) = self.rejects.letters(&self.context.name, &self.held, &self.lanes);
-        if letters.is_empty() {
-            return;
-        }
-        self.keeping = true;
-        let rejects = self.context.rejects.clone();
-        self.flights.push(Box::pin(async move {
-            rejects.keep(&letters).await;
-            Landed::Kept(runs)
-        }));
-    }
-
-    fn settle(&mut self, runs: &[Run], rejected: bool) {
-        for run in runs {
-            self.outbox.extend(self.held.settle(run, rejected).map(FromSink::Settled));
+            self.custody.reject(run, "refused", item.why.clone());
         }
     }
 
@@ -439,13 +400,8 @@ impl Sender {
         pauses.chain(questions).chain(overdue).chain(due).min()
     }
 
-    fn take(&mut self, batch: LaneBatch) {
-        if batch.receipt.open_items() == 0 {
-            self.outbox.push_back(FromSink::Settled(batch.receipt.settle_all()));
-            return;
-        }
-        let ticket = self.held.take(batch);
-        let Some(batch) = self.held.get(ticket) else { return };
+    fn gather(&mut self, ticket: Ticket) {
+        let Some(batch) = self.custody.held.get(ticket) else { return };
         let mut scratch = Vec::new();
         for (index, _, _) in batch.items() {
             scratch.clear();
@@ -472,15 +428,11 @@ fn unacknowledged(text: String) -> Failure {
 #[async_trait]
 impl Sink for Sender {
     fn open(&mut self, lane: LaneId, key: &LaneKey, _: Epoch, _: Option<Seal>) {
-        self.lanes.insert(lane, key.clone());
+        self.custody.open(lane, key);
     }
 
     fn submit(&mut self, batch: LaneBatch) -> Result<(), LaneBatch> {
-        if self.held.is_full() {
-            self.refused = true;
-            return Err(batch);
-        }
-        self.take(batch);
+        self.custody.take(batch)?.into_iter().for_each(|ticket| self.gather(ticket));
         Ok(())
     }
 
@@ -490,8 +442,8 @@ impl Sink for Sender {
                 self.due = self.due.map(|due| due.min(Instant::now()));
             }
             Tell::Discard => {
-                self.held.discard(lane, epoch);
-                let held = &self.held;
+                self.custody.discard(lane, epoch);
+                let held = &self.custody.held;
                 self.gathering.retain(|ticket| held.has(ticket));
                 if self.gathering.is_empty() {
                     self.due = None;
@@ -504,12 +456,12 @@ impl Sink for Sender {
 
     async fn next(&mut self) -> FromSink {
         loop {
-            if let Some(word) = self.outbox.pop_front() {
+            if let Some(word) = self.custody.word() {
                 return word;
             }
             self.depart();
-            if !self.outbox.is_empty() {
-                continue;
+            if let Some(word) = self.custody.word() {
+                return word;
             }
             let alarm = self.alarm();
             tokio::select! {
