@@ -201,19 +201,21 @@ impl Output {
         self.buffers.iter().map(|buffer| buffer.bytes.len()).max().unwrap_or(0)
     }
 
-    fn push(&mut self, format: usize, id: EventId, event: (Millis, Kind, Action, Severity)) -> usize {
+    fn push(&mut self, format: usize, id: EventId, event: (Millis, Kind, Action, Severity)) -> u32 {
         let record = self.records.len() as u32;
         let buffer = &mut self.buffers[format];
         let (time, kind, action, severity) = event;
         // Lossless: a piece ends near `MAX_PIECE_BYTES`, and one event is at most `limits.record` (256 MiB)
         // times 6 for escapes.
         let end = buffer.bytes.len() as u32;
+        // Lossless: an item takes a byte at least.
+        let index = buffer.items.len() as u32;
         buffer.items.push(Item { end, record, id, time, kind, action, severity });
-        buffer.items.len() - 1
+        index
     }
 
-    fn own(&mut self, sink: usize, item: usize) {
-        let bits = &mut self.own[sink];
+    fn own(&mut self, sink: usize, item: u32) {
+        let (bits, item) = (&mut self.own[sink], item as usize);
         bits.grow(item + 1);
         bits.insert(item);
     }
@@ -311,24 +313,24 @@ impl Core {
         out: &mut Output,
     ) -> Result<Step, DecodeError> {
         let mut usual = std::mem::take(&mut scratch.usual);
-        usual.resize(self.formats.len(), Usual::default());
+        usual.resize_with(self.formats.len(), Usual::default);
         let mut shown = 0;
         let mut info: Option<RecordInfo> = None;
         let walk = Walk { from, record, snapshot, keeps_raw: self.keeps_raw };
         let walked = self.walk_by(walk, resume, scratch, &mut |event, seen| {
             if shown == 0 {
-                let buffers = out.buffers.iter_mut().zip(&usual);
-                buffers.for_each(|(buffer, usual)| buffer.begin_record(seen.follow as usize + 1, usual));
+                let buffers = out.buffers.iter_mut().zip(&mut usual);
+                buffers.for_each(|(buffer, usual)| buffer.begin_record(seen.follow as usize + 1, snapshot, usual));
             }
             shown += 1;
             if seen.lookup == Lookup::Miss {
                 note_miss(event, out);
             }
             self.emit(event, out);
-            info.get_or_insert_with(|| record_info(record, event, seen));
+            info.get_or_insert_with(|| record_info(record, event, seen, out.records.last()));
             if out.bytes() < max_piece_bytes() { Go::On } else { Go::Stop }
         });
-        usual.iter_mut().zip(&out.buffers).for_each(|(usual, buffer)| buffer.end_record(shown, usual));
+        usual.iter_mut().zip(&mut out.buffers).for_each(|(usual, buffer)| buffer.end_record(shown, usual));
         scratch.usual = usual;
         let walked = walked?;
         let info = info.unwrap_or_else(|| bare_record(record));
@@ -382,7 +384,7 @@ impl Core {
     /// Routes an event, and encodes it once for each format that a sink wants it in.
     fn emit(&self, event: &Event<'_>, out: &mut Output) {
         out.counts.events[event.kind as usize] += 1;
-        let mut encoded: [Option<usize>; MAX_FORMATS] = [None; MAX_FORMATS];
+        let mut encoded: [Option<u32>; MAX_FORMATS] = [None; MAX_FORMATS];
         for (sink, (format, filter)) in self.sinks.iter().enumerate() {
             if !out.wanted[sink] || self.formats[*format] == Format::DeadLetter {
                 continue;
@@ -457,14 +459,21 @@ fn account_of<'a>(stream: &'a LogStream<'_>) -> Option<Cow<'a, str>> {
     Some(stream.owner.as_ref()).filter(|owner| is_account_id(owner)).map(Cow::Borrowed)
 }
 
-fn record_info(record: &Record, event: &Event<'_>, seen: &Seen<'_>) -> RecordInfo {
+/// What a record's items have in common, as its first event tells. A text that `before` has too is shared with it.
+fn record_info(record: &Record, event: &Event<'_>, seen: &Seen<'_>, before: Option<&RecordInfo>) -> RecordInfo {
     let Seen { stream, account, region, .. } = seen;
+    let shared = |text: &str, known: fn(&RecordInfo) -> &Option<Arc<str>>| {
+        let known = before.and_then(|before| known(before).as_ref()).filter(|known| ***known == *text);
+        known.map_or_else(|| Arc::from(text), Arc::clone)
+    };
+    let connection = event.vpn.as_ref().map(|vpn| &*vpn.connection_id);
+    let log_stream = Some(&*stream.stream).filter(|name| !name.is_empty());
     RecordInfo {
-        account: account.as_deref().map(Arc::from),
-        region: region.as_deref().map(Arc::from),
-        connection: event.vpn.as_ref().map(|vpn| Arc::from(vpn.connection_id.as_ref())),
+        account: account.as_deref().map(|text| shared(text, |info| &info.account)),
+        region: region.as_deref().map(|text| shared(text, |info| &info.region)),
+        connection: connection.map(|text| shared(text, |info| &info.connection)),
         tunnel: event.vpn.as_ref().and_then(|vpn| vpn.tunnel.as_ref()).and_then(|tunnel| tunnel.outside_ip),
-        log_stream: (!stream.stream.is_empty()).then(|| Arc::from(stream.stream.as_ref())),
+        log_stream: log_stream.map(|text| shared(text, |info| &info.log_stream)),
         ..bare_record(record)
     }
 }

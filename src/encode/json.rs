@@ -10,7 +10,7 @@ mod write;
 
 use serde::Serialize;
 
-pub use repeat::Repeat;
+pub use repeat::{Places, Repeat};
 
 use super::carry::carries_raw;
 use crate::config::types::{JsonOptions, RawOption};

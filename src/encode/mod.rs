@@ -19,7 +19,7 @@ pub mod timeline;
 
 pub use dead_letter::DeadLetter;
 pub use ecs::EcsFormat;
-pub use json::{JsonFormat, Repeat};
+pub use json::{JsonFormat, Places, Repeat};
 pub use ocsf::OcsfFormat;
 pub use splunk::SplunkFormat;
 pub use timeline::TimelineFormat;

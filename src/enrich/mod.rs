@@ -17,6 +17,7 @@ pub mod overlay;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -110,6 +111,33 @@ pub struct Snapshot {
     pub stale: bool,
     /// Accounts and Regions whose latest refresh failed, where each has its own.
     pub stale_places: BTreeMap<Arc<str>, BTreeSet<Arc<str>>>,
+    /// Which of all snapshots this is.
+    pub stamp: Stamp,
+}
+
+/// Tells a snapshot from all others of this process, so that what was made with one is not taken for another's. A clone,
+/// which may be changed before it is used, has its own.
+#[derive(Debug)]
+pub struct Stamp(u64);
+
+impl Stamp {
+    /// The number that no other has.
+    pub fn number(&self) -> u64 {
+        self.0
+    }
+}
+
+impl Default for Stamp {
+    fn default() -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(1);
+        Stamp(NEXT.fetch_add(1, Ordering::Relaxed))
+    }
+}
+
+impl Clone for Stamp {
+    fn clone(&self) -> Self {
+        Stamp::default()
+    }
 }
 
 impl Snapshot {

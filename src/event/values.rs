@@ -181,15 +181,15 @@ impl JsonSchema for EventId {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AsNumbers<'a> {
     path: Cow<'a, str>,
-    /// See [`plain`](Self::plain).
-    is_plain: bool,
+    /// The last one, if the path is [plain](Self::plain).
+    last_of_plain: Option<u32>,
 }
 
 impl<'a> AsNumbers<'a> {
     /// Those of a path, in which AS sets may stand.
     pub fn of(path: Cow<'a, str>) -> AsNumbers<'a> {
-        let is_plain = is_plain_path(path.as_bytes());
-        AsNumbers { path, is_plain }
+        let last_of_plain = last_of_plain_path(path.as_bytes());
+        AsNumbers { path, last_of_plain }
     }
 
     /// The text that they are read from.
@@ -199,7 +199,12 @@ impl<'a> AsNumbers<'a> {
 
     /// The path, if it is no more than its numbers as they are written, each with one space before the next.
     pub(crate) fn plain(&self) -> Option<&str> {
-        Some(&*self.path).filter(|_| self.is_plain)
+        Some(&*self.path).filter(|_| self.last_of_plain.is_some())
+    }
+
+    /// The last of them.
+    pub(crate) fn last(&self) -> Option<u32> {
+        self.last_of_plain.or_else(|| self.iter().next_back())
     }
 
     /// The AS numbers in order; members of AS sets as they stand.
@@ -208,17 +213,23 @@ impl<'a> AsNumbers<'a> {
     }
 }
 
-/// Whether a path is numbers without leading zeros, one space between them.
-fn is_plain_path(path: &[u8]) -> bool {
-    path.split(|byte| *byte == b' ').all(|number| {
-        let fits = match number.len() {
-            1 => true,
-            2..=9 => number.first() != Some(&b'0'),
-            10 => (&b"1000000000"[..]..=b"4294967295").contains(&number),
-            _ => false,
-        };
-        fits && number.iter().fold(true, |digits, byte| digits & byte.is_ascii_digit())
-    })
+/// The last number of a path that is numbers without leading zeros, one space between them; nothing of any other.
+fn last_of_plain_path(path: &[u8]) -> Option<u32> {
+    let (mut number, mut has_digits) = (0_u64, false);
+    for byte in path {
+        match byte {
+            b'0'..=b'9' if number > 0 || !has_digits => {
+                (number, has_digits) = (number * 10 + u64::from(byte - b'0'), true);
+                if number > u64::from(u32::MAX) {
+                    return None;
+                }
+            }
+            b' ' if has_digits => (number, has_digits) = (0, false),
+            _ => return None,
+        }
+    }
+    // Lossless: see above.
+    has_digits.then_some(number as u32)
 }
 
 /// What `parse` reads from digits; nothing from none, or from more than fit.
@@ -276,24 +287,33 @@ const OCTETS: [([u8; 4], usize); 256] = {
     octets
 };
 
+/// Takes the octet at the start, which has no zeros in front.
+#[inline]
+fn octet(text: &[u8]) -> Option<(u8, &[u8])> {
+    let (first, mut rest) = text.split_first().filter(|(first, _)| first.is_ascii_digit())?;
+    let mut octet = u16::from(first - b'0');
+    while let Some((digit, behind)) = rest.split_first().filter(|(digit, _)| digit.is_ascii_digit()) {
+        if octet == 0 {
+            return None;
+        }
+        octet = octet * 10 + u16::from(digit - b'0');
+        if octet > 255 {
+            return None;
+        }
+        rest = behind;
+    }
+    // Lossless: see above.
+    Some((octet as u8, rest))
+}
+
 impl Dotted {
     /// As `text.parse()`, which looks at one byte at a time for each thing that it might be.
     pub(crate) fn parse(text: &str) -> Option<Ipv4Addr> {
-        let (mut octets, mut index, mut digits) = ([0_u16; 4], 0, 0);
-        for byte in text.bytes() {
-            match (byte, octets.get_mut(index)) {
-                (b'0'..=b'9', Some(octet)) if digits == 0 || *octet > 0 => {
-                    *octet = *octet * 10 + u16::from(byte - b'0');
-                    digits += 1;
-                    if *octet > 255 {
-                        return None;
-                    }
-                }
-                (b'.', _) if digits > 0 => (index, digits) = (index + 1, 0),
-                _ => return None,
-            }
-        }
-        (index == 3 && digits > 0).then(|| octets.map(|octet| octet as u8).into())
+        let (a, rest) = octet(text.as_bytes())?;
+        let (b, rest) = octet(rest.strip_prefix(b".")?)?;
+        let (c, rest) = octet(rest.strip_prefix(b".")?)?;
+        let (d, rest) = octet(rest.strip_prefix(b".")?)?;
+        rest.is_empty().then(|| Ipv4Addr::new(a, b, c, d))
     }
 
     pub(crate) fn of(ip: Ipv4Addr) -> Dotted {

@@ -205,7 +205,7 @@ fn as_path<'a>(bgp: &mut Bgp<'a>, path: Cow<'a, str>, problems: &mut Vec<Problem
     }
     // A route that ends in an AS set was aggregated: its origin is not one AS (RFC 6472).
     if path.ends_with(|c: char| c.is_ascii_digit()) {
-        bgp.origin_asn = numbers.iter().next_back();
+        bgp.origin_asn = numbers.last();
     }
     bgp.as_path_asns = Some(numbers);
     bgp.as_path = Some(path);

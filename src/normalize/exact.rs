@@ -18,24 +18,29 @@ pub(super) struct Exact(Vec<(Message, &'static Row)>);
 #[derive(Debug)]
 struct Message {
     first: String,
-    /// The last bytes of `first`: they alone rule nearly every other text out.
-    end: [u8; END_BYTES],
+    /// Where in `first` the bytes stand by which it is told from the others, and these.
+    mark: (usize, Mark),
     others: Vec<&'static str>,
 }
 
-const END_BYTES: usize = 8;
+/// So much is compared in one step.
+type Mark = [u8; 8];
 
 impl Exact {
     /// The messages of these rows, `start` in front of each.
     pub(super) fn of(start: &str, rows: &'static [Row]) -> Exact {
-        let message = |row: &'static Row| {
-            let mut pieces = pieces(row.message).into_iter();
-            let first = format!("{start}{}", pieces.next().unwrap_or_default());
-            let end = *first.as_bytes().last_chunk()?;
-            Some((Message { first, end, others: pieces.collect() }, row))
-        };
         let is_one_message = |row: &&Row| !row.message.contains(", any other");
-        Exact(rows.iter().filter(is_one_message).filter_map(message).collect())
+        let cut = |row: &'static Row| {
+            let mut pieces = pieces(row.message).into_iter();
+            (format!("{start}{}", pieces.next().unwrap_or_default()), pieces.collect(), row)
+        };
+        let all: Vec<(String, Vec<&str>, &Row)> = rows.iter().filter(is_one_message).map(cut).collect();
+        let firsts: Vec<String> = all.iter().map(|(first, ..)| first.clone()).collect();
+        let message = |(first, others, row): (String, _, _)| {
+            let mark = rarest_mark(&first, &firsts)?;
+            Some((Message { first, mark, others }, row))
+        };
+        Exact(all.into_iter().filter_map(message).collect())
     }
 
     /// The row of a message that is written exactly so.
@@ -46,8 +51,8 @@ impl Exact {
 
 impl Message {
     fn is(&self, text: &str) -> bool {
-        let end = text.as_bytes().get(self.first.len() - END_BYTES..).and_then(<[u8]>::first_chunk);
-        if end != Some(&self.end) {
+        let (at, mark) = &self.mark;
+        if mark_at(text, *at) != Some(mark) {
             return false;
         }
         let Some(mut rest) = text.strip_prefix(&*self.first) else { return false };
@@ -60,6 +65,17 @@ impl Message {
         }
         rest.is_empty()
     }
+}
+
+fn mark_at(text: &str, at: usize) -> Option<&Mark> {
+    text.as_bytes().get(at..)?.first_chunk()
+}
+
+/// The place in a text, and what stands there, that the fewest of `all` have in common with it. Nothing in a text that
+/// is too short.
+fn rarest_mark(text: &str, all: &[String]) -> Option<(usize, Mark)> {
+    let marks = (0..text.len()).filter_map(|at| Some((at, *mark_at(text, at)?)));
+    marks.min_by_key(|(at, mark)| all.iter().filter(|other| mark_at(other, *at) == Some(mark)).count())
 }
 
 /// The length of the value at the start of a text: numbers and addresses, or several with spaces between.

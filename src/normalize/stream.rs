@@ -7,6 +7,8 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use crate::event::Dotted;
+
 /// The two logs of a tunnel.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum LogType {
@@ -27,8 +29,10 @@ pub struct StreamIdentity<'a> {
     pub log_type: Option<LogType>,
 }
 
-/// What may stand between the parts of a name.
-const SEPARATORS: &[char] = &['-', '_', '.', ':', '/', '~', ' ', '[', ']'];
+/// Whether a character may stand between the parts of a name. All of them are ASCII.
+fn is_separator(c: char) -> bool {
+    matches!(c, '-' | '_' | '.' | ':' | '/' | '~' | ' ' | '[' | ']')
+}
 
 impl<'a> StreamIdentity<'a> {
     /// Reads a name; what is not there stays empty.
@@ -44,7 +48,9 @@ impl<'a> StreamIdentity<'a> {
 /// The first connection id in the text, and what follows it.
 fn connection_id(name: &str) -> Option<(&str, &str)> {
     let mut from = 0;
-    while let Some(found) = name.get(from..)?.find("vpn-") {
+    // Nearly always it begins the name, and then there is nothing to look for.
+    let find = |rest: &str| if rest.starts_with("vpn-") { Some(0) } else { rest.find("vpn-") };
+    while let Some(found) = find(name.get(from..)?) {
         let start = from + found;
         from = start + 4;
         let hex = name.get(from..)?;
@@ -62,7 +68,7 @@ fn connection_id(name: &str) -> Option<(&str, &str)> {
 /// The kind of log that the text names.
 fn log_type(text: &str) -> Option<LogType> {
     // Separators are ASCII, so bytes do.
-    text.as_bytes().split(|byte| SEPARATORS.contains(&char::from(*byte))).find_map(|part| match part {
+    text.as_bytes().split(|byte| is_separator(char::from(*byte))).find_map(|part| match part {
         part if part.eq_ignore_ascii_case(b"IKE") => Some(LogType::Ike),
         part if part.eq_ignore_ascii_case(b"BGP") => Some(LogType::Bgp),
         _ => None,
@@ -72,12 +78,12 @@ fn log_type(text: &str) -> Option<LogType> {
 /// The address at the start of the text, separators aside.
 fn address(rest: &str) -> Option<IpAddr> {
     // `_::1` would lose its colons, but no outside address begins with them.
-    let text = rest.trim_start_matches(SEPARATORS);
+    let text = rest.trim_start_matches(is_separator);
     if let Some(address) = plain_ipv4(text) {
         return Some(address.into());
     }
     let groups: Vec<(usize, &str)> = text
-        .split(SEPARATORS)
+        .split(is_separator)
         .scan(0, |at, part| {
             let start = *at;
             *at += part.len() + 1;
@@ -94,16 +100,16 @@ fn address(rest: &str) -> Option<IpAddr> {
     // The longest run of groups that makes an address: a suffix may look like one more group.
     (2..=groups.len()).rev().find_map(|count| {
         let (start, last) = groups.get(count - 1)?;
-        let candidate = text.get(..start + last.len())?.replace(SEPARATORS, ":");
+        let candidate = text.get(..start + last.len())?.replace(is_separator, ":");
         candidate.parse::<Ipv6Addr>().ok().map(IpAddr::V6)
     })
 }
 
 /// The usual case: four decimal groups with dots between them, and then an end or a separator.
 fn plain_ipv4(text: &str) -> Option<Ipv4Addr> {
-    let end = text.find(|c: char| !(c.is_ascii_digit() || c == '.')).unwrap_or(text.len());
-    let ends = text.get(end..)?.chars().next().is_none_or(|next| SEPARATORS.contains(&next));
-    if ends { text.get(..end)?.parse().ok() } else { None }
+    let end = text.bytes().position(|byte| !(byte.is_ascii_digit() || byte == b'.')).unwrap_or(text.len());
+    let ends = text.get(end..)?.chars().next().is_none_or(is_separator);
+    if ends { Dotted::parse(text.get(..end)?) } else { None }
 }
 
 /// Four decimal groups: certain if dots separate them, else only if no further group follows.
@@ -114,7 +120,7 @@ fn ipv4(text: &str, groups: &[(usize, &str)]) -> Option<Ipv4Addr> {
     if !dotted && groups.len() > 4 {
         return None;
     }
-    span.replace(SEPARATORS, ".").parse().ok()
+    span.replace(is_separator, ".").parse().ok()
 }
 
 #[cfg(test)]

@@ -5,13 +5,16 @@ use std::sync::Arc;
 
 use proptest::prelude::*;
 use tunnelog::config::types::Simulate;
+use tunnelog::core::{Core, From, Resume, Scratch, SinkPlan};
 use tunnelog::decode::inflate::inflate;
+use tunnelog::delivery::SinkId;
 use tunnelog::enrich::{Connection, Snapshot, TunnelInfo};
 use tunnelog::event::Millis;
+use tunnelog::route::Filter;
 use tunnelog::source::simulate::Fleet;
 
 use super::damage::mutated;
-use super::fuzz_twins as twins;
+use super::{MAX_RECORD_BYTES, fuzz_twins as twins, json, record, shard};
 
 pub(crate) const SAMPLES: [&str; 4] = [
     include_str!("../data/bgp-status.jsonl"),
@@ -110,6 +113,42 @@ fn quick_and_plain_ways_agree_where_accounts_and_regions_take_turns() {
     let before = envelope("a-BGP.log", std::iter::empty());
     let record = before.replace("\"logEvents\":[", &format!("\"logEvents\":[{}", events.join(",")));
     twins::record(record.as_bytes(), &snapshot());
+}
+
+/// One scratch for records of many tunnels, twice each, whose inventory changes in between: the same as with a new one
+/// for each.
+#[test]
+fn what_is_kept_of_a_place_is_of_its_snapshot() {
+    let core = Core::new(MAX_RECORD_BYTES, vec![SinkPlan { format: json(), filter: Filter::default() }]);
+    let line = r#"{"type": "RouteStatus", "status": "UPDATED", "message": {"prefix": "10.0.0.0/8"}}"#;
+    let connections =
+        ["vpn-0a1b2c3d4e5f60718".to_owned()].into_iter().chain((0..600).map(|it| format!("vpn-{it:017x}")));
+    let streams: Vec<String> =
+        connections.flat_map(|id| [17, 18].map(|ip| format!("{id}_203.0.113.{ip}-BGP.log"))).collect();
+    let renamed = |name: &str| {
+        let mut snapshot = snapshot();
+        let known = snapshot.connections.values().next().unwrap();
+        let connection = Connection { name: Some(name.into()), ..Connection::clone(known) };
+        snapshot.connections.insert(Arc::clone(&connection.id), Arc::new(connection));
+        snapshot
+    };
+    let (first, second) = (snapshot(), renamed("Busan"));
+    let stale = Snapshot { stale: true, ..second.clone() };
+    let shard = shard();
+    let items = |stream: &String, snapshot: &Snapshot, scratch: &mut Scratch| {
+        let (record, mut out) = (record(1, envelope(stream, [line, line].into_iter())), core.output(&[SinkId(0)]));
+        core.process(From { shard: &shard, region: None }, &record, Resume::default(), snapshot, scratch, &mut out);
+        let piece = core.piece(out);
+        String::from_utf8(piece.lanes[0].as_ref().unwrap().encoded.bytes.clone()).unwrap()
+    };
+    let mut scratch = Scratch::default();
+    for snapshot in [&first, &second, &stale, &first] {
+        for stream in streams.iter().chain(&streams).chain(streams.iter().rev()) {
+            assert_eq!(items(stream, snapshot, &mut scratch), items(stream, snapshot, &mut Scratch::default()));
+        }
+    }
+    let [old, new] = [&first, &second].map(|snapshot| items(&streams[0], snapshot, &mut scratch));
+    assert!(new.contains("Busan") && !old.contains("Busan"));
 }
 
 #[test]

@@ -1,8 +1,10 @@
 //! What an event has in common with the one before: where it happened (the members `cloud` and `vpn`, the log in
 //! `log`), the record's arrival (`observed`), and a route's attributes. The longest part of an event, and the same for
-//! nearly all events of a record, so it is written once and then copied.
+//! nearly all events of a record, so it is written once and then copied. Where it happened is kept beyond the record
+//! ([`Places`]): the next record of the tunnel tells the same, as long as the inventory does.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
+use std::hash::BuildHasher;
 use std::net::IpAddr;
 use std::ops::Range;
 
@@ -12,13 +14,69 @@ use crate::event::{AsNumbers, Bgp, Cloud, CustomerGateway, Gateway, InventoryInf
 
 /// What stands in a buffer already and may be copied: an event's place is the one before's, nearly always.
 ///
-/// To be forgotten (`Repeat::default()`) where the inventory or the buffer may be another than before.
+/// To be begun anew where the inventory or the buffer may be another than before; only [`Places`] outlive a buffer.
 #[derive(Clone, Debug, Default)]
 pub struct Repeat {
     observed: Option<(Millis, Range<usize>)>,
     place: Option<Place>,
     log: Option<Names>,
     attributes: Option<Attributes>,
+    places: Places,
+}
+
+impl Repeat {
+    /// For a buffer in which nothing may be copied yet; its events have been enriched by the snapshot of this stamp.
+    pub fn of(mut places: Places, snapshot: u64) -> Repeat {
+        if places.snapshot != snapshot {
+            places = Places { snapshot, ..Places::default() };
+        }
+        Repeat { places, ..Repeat::default() }
+    }
+
+    /// Done with the buffer: what may be of use for another.
+    pub fn into_places(self) -> Places {
+        self.places
+    }
+}
+
+/// The members `cloud` and `vpn` of tunnels that have been met, as one snapshot tells them.
+#[derive(Clone, Debug, Default)]
+pub struct Places {
+    /// The snapshot's stamp.
+    snapshot: u64,
+    /// By a hash of the connection and the tunnel. Places of one hash take turns.
+    kept: HashMap<u64, (Place, Box<[u8]>)>,
+    bytes: usize,
+}
+
+/// What is kept of them at most, in bytes: some hundred places, more with many tags.
+const MAX_PLACES_BYTES: usize = 256 * 1024;
+
+impl Places {
+    fn hash(&self, vpn: Option<&Vpn<'_>>) -> u64 {
+        self.kept.hasher().hash_one((vpn.map(|vpn| &*vpn.connection_id), outside_ip(vpn)))
+    }
+
+    /// Appends a place, if it is here.
+    fn write(&self, hash: u64, out: &mut Vec<u8>, cloud: &Cloud<'_>, vpn: Option<&Vpn<'_>>) -> Option<Place> {
+        let (place, bytes) = self.kept.get(&hash).filter(|(place, bytes)| place.is(bytes, cloud, vpn))?;
+        let start = out.len();
+        out.extend_from_slice(bytes);
+        Some(Place { written: start..out.len(), ..place.clone() })
+    }
+
+    fn keep(&mut self, hash: u64, place: &Place, bytes: &[u8]) {
+        if bytes.len() > MAX_PLACES_BYTES {
+            return;
+        }
+        if self.bytes + bytes.len() > MAX_PLACES_BYTES {
+            (self.kept, self.bytes) = (HashMap::new(), 0);
+        }
+        self.bytes += bytes.len();
+        if let Some((_, former)) = self.kept.insert(hash, (place.clone(), bytes.into())) {
+            self.bytes -= former.len();
+        }
+    }
 }
 
 /// The members `cloud` and `vpn`, and what tells that another event's are the same: what a snapshot says of an account,
@@ -49,59 +107,64 @@ struct Attributes {
     next_hop: Option<IpAddr>,
 }
 
-/// A text that has been written.
+/// A text within what has been written.
 #[derive(Clone, Debug)]
 enum Text {
     Absent,
-    /// It stands here as it is.
+    /// It stands here as it is, from the start of what it is part of.
     Plain(Range<usize>),
     /// It needed an escape: to be written anew each time.
     Escaped,
 }
 
 impl Text {
-    /// Appends a member, if it has a value.
-    fn write(out: &mut Vec<u8>, key: &str, value: Option<&str>) -> Text {
+    /// Appends a member, if it has a value, to what begins at `whole`.
+    fn write(out: &mut Vec<u8>, whole: usize, key: &str, value: Option<&str>) -> Text {
         let Some(value) = value else { return Text::Absent };
         out.extend_from_slice(key.as_bytes());
-        let start = out.len() + 1;
+        let start = out.len() + 1 - whole;
         string(out, value);
         // Every escape is longer than what it stands for.
-        let written = start..out.len() - 1;
+        let written = start..out.len() - 1 - whole;
         if written.len() == value.len() { Text::Plain(written) } else { Text::Escaped }
     }
 
-    fn is(&self, out: &[u8], value: Option<&str>) -> bool {
+    fn is(&self, written: &[u8], value: Option<&str>) -> bool {
         match (self, value) {
             (Text::Absent, None) => true,
-            (Text::Plain(known), Some(value)) => out.get(known.clone()) == Some(value.as_bytes()),
+            (Text::Plain(known), Some(value)) => written.get(known.clone()) == Some(value.as_bytes()),
             _ => false,
         }
     }
 }
 
 impl Place {
-    fn is(&self, out: &[u8], cloud: &Cloud<'_>, vpn: Option<&Vpn<'_>>) -> bool {
-        self.connection_id.is(out, vpn.map(|vpn| &*vpn.connection_id))
+    fn is(&self, written: &[u8], cloud: &Cloud<'_>, vpn: Option<&Vpn<'_>>) -> bool {
+        self.connection_id.is(written, vpn.map(|vpn| &*vpn.connection_id))
             && self.outside_ip == outside_ip(vpn)
-            && self.account_id.is(out, cloud.account_id.as_deref())
-            && self.region.is(out, cloud.region.as_deref())
+            && self.account_id.is(written, cloud.account_id.as_deref())
+            && self.region.is(written, cloud.region.as_deref())
     }
 }
 
 impl Names {
-    fn are(&self, out: &[u8], log: &Log<'_>) -> bool {
-        self.stream.is(out, present(log.stream_name)) && self.group.is(out, present(log.group_name))
+    fn are(&self, written: &[u8], log: &Log<'_>) -> bool {
+        self.stream.is(written, present(log.stream_name)) && self.group.is(written, present(log.group_name))
     }
 }
 
 impl Attributes {
-    fn are(&self, out: &[u8], bgp: &Bgp<'_>) -> bool {
+    fn are(&self, written: &[u8], bgp: &Bgp<'_>) -> bool {
         self.next_hop == bgp.next_hop
             && self.numbers == numbers(bgp)
-            && self.as_path.is(out, bgp.as_path.as_deref())
+            && self.as_path.is(written, bgp.as_path.as_deref())
             && has_asns_of_path(bgp)
     }
+}
+
+/// What has been written there.
+fn at<'o>(out: &'o [u8], written: &Range<usize>) -> &'o [u8] {
+    out.get(written.clone()).unwrap_or_default()
 }
 
 /// Whether the numbers are those of the path, so that the path is enough to compare: of an event of ours they are.
@@ -129,9 +192,20 @@ pub(super) fn observed(out: &mut Vec<u8>, when: Millis, repeat: &mut Repeat) {
 
 /// Appends the members `cloud` and `vpn`, copied if they are the ones that `repeat` points at.
 pub(super) fn place(out: &mut Vec<u8>, cloud: &Cloud<'_>, vpn: Option<&Vpn<'_>>, repeat: &mut Repeat) {
-    if let Some(known) = repeat.place.as_ref().filter(|known| known.is(out, cloud, vpn)) {
+    if let Some(known) = repeat.place.as_ref().filter(|known| known.is(at(out, &known.written), cloud, vpn)) {
         return out.extend_from_within(known.written.clone());
     }
+    let hash = repeat.places.hash(vpn);
+    let known = repeat.places.write(hash, out, cloud, vpn);
+    let place = known.unwrap_or_else(|| {
+        let place = new_place(out, cloud, vpn);
+        repeat.places.keep(hash, &place, at(out, &place.written));
+        place
+    });
+    repeat.place = Some(place);
+}
+
+fn new_place(out: &mut Vec<u8>, cloud: &Cloud<'_>, vpn: Option<&Vpn<'_>>) -> Place {
     let start = out.len();
     let Cloud { provider, account_id, account_name, account_ou, region } = cloud;
     let mut names = [const { Text::Absent }; 3];
@@ -139,25 +213,26 @@ pub(super) fn place(out: &mut Vec<u8>, cloud: &Cloud<'_>, vpn: Option<&Vpn<'_>>,
     out.extend_from_slice(br#","cloud":"#);
     object(out, |out| {
         member(out, r#","provider":"#, *provider, word);
-        *account_text = Text::write(out, r#","account_id":"#, account_id.as_deref());
+        *account_text = Text::write(out, start, r#","account_id":"#, account_id.as_deref());
         optional(out, r#","account_name":"#, *account_name, string);
         optional(out, r#","account_ou":"#, *account_ou, string);
-        *region_text = Text::write(out, r#","region":"#, region.as_deref());
+        *region_text = Text::write(out, start, r#","region":"#, region.as_deref());
     });
-    optional(out, r#","vpn":"#, vpn, |out, vpn| object(out, |out| *connection_text = vpn_members(out, vpn)));
+    optional(out, r#","vpn":"#, vpn, |out, vpn| {
+        object(out, |out| *connection_text = vpn_members(out, start, vpn));
+    });
     let [account_id, region, connection_id] = names;
-    let written = start..out.len();
-    repeat.place = Some(Place { written, account_id, region, connection_id, outside_ip: outside_ip(vpn) });
+    Place { written: start..out.len(), account_id, region, connection_id, outside_ip: outside_ip(vpn) }
 }
 
 /// Appends the attributes of a route, copied if they are the ones that `repeat` points at.
 pub(super) fn attributes(out: &mut Vec<u8>, bgp: &Bgp<'_>, repeat: &mut Repeat) {
-    if let Some(known) = repeat.attributes.as_ref().filter(|known| known.are(out, bgp)) {
+    if let Some(known) = repeat.attributes.as_ref().filter(|known| known.are(at(out, &known.written), bgp)) {
         return out.extend_from_within(known.written.clone());
     }
     let start = out.len();
     let numbers @ [origin_asn, local_pref, med, weight] = numbers(bgp);
-    let as_path = Text::write(out, r#","as_path":"#, bgp.as_path.as_deref());
+    let as_path = Text::write(out, start, r#","as_path":"#, bgp.as_path.as_deref());
     optional(out, r#","as_path_asns":"#, bgp.as_path_asns.as_ref(), as_numbers);
     optional(out, r#","origin_asn":"#, origin_asn, number);
     optional(out, r#","local_pref":"#, local_pref, number);
@@ -174,13 +249,13 @@ pub(super) fn attributes(out: &mut Vec<u8>, bgp: &Bgp<'_>, repeat: &mut Repeat) 
 pub(super) fn log(out: &mut Vec<u8>, log: &Log<'_>, repeat: &mut Repeat) {
     const KEY: &[u8] = br#","log":"#;
     let start = out.len();
-    if let Some(known) = repeat.log.as_ref().filter(|known| known.are(out, log)) {
+    if let Some(known) = repeat.log.as_ref().filter(|known| known.are(at(out, &known.written), log)) {
         // The comma that begins them has become the brace already, and becomes it once more.
         out.extend_from_within(known.written.clone());
     } else {
         out.extend_from_slice(KEY);
-        let group = Text::write(out, r#","group_name":"#, present(log.group_name));
-        let stream = Text::write(out, r#","stream_name":"#, present(log.stream_name));
+        let group = Text::write(out, start, r#","group_name":"#, present(log.group_name));
+        let stream = Text::write(out, start, r#","stream_name":"#, present(log.stream_name));
         repeat.log = Some(Names { written: start..out.len(), group, stream });
     }
     optional(out, r#","event_id":"#, present(log.event_id), string);
@@ -192,8 +267,8 @@ fn present(text: &str) -> Option<&str> {
     Some(text).filter(|text| !text.is_empty())
 }
 
-/// Appends the members of `vpn`; the first one's text.
-fn vpn_members(out: &mut Vec<u8>, vpn: &Vpn<'_>) -> Text {
+/// Appends the members of `vpn` to what begins at `whole`; the first one's text.
+fn vpn_members(out: &mut Vec<u8>, whole: usize, vpn: &Vpn<'_>) -> Text {
     let Vpn {
         connection_id,
         name,
@@ -207,7 +282,7 @@ fn vpn_members(out: &mut Vec<u8>, vpn: &Vpn<'_>) -> Text {
         tags: pairs,
         inventory: known,
     } = vpn;
-    let text = Text::write(out, r#","connection_id":"#, Some(connection_id));
+    let text = Text::write(out, whole, r#","connection_id":"#, Some(connection_id));
     optional(out, r#","name":"#, *name, string);
     optional(out, r#","connection_state":"#, *connection_state, string);
     optional(out, r#","routing":"#, routing.map(|it| it.as_str()), word);

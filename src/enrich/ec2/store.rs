@@ -9,7 +9,7 @@ use std::sync::Arc;
 use crate::enrich::answers::Answers;
 use crate::enrich::join::{join, owned_transit_gateways};
 use crate::enrich::overlay::Overlay;
-use crate::enrich::{Account, Connection, Snapshot};
+use crate::enrich::{Account, Connection, Snapshot, Stamp};
 use crate::event::{Gateway, GatewayKind, Millis};
 
 /// One account in one Region.
@@ -96,7 +96,15 @@ impl Store {
         }
         let accounts = self.accounts.iter().map(|(id, account)| (id.clone(), account.clone())).collect();
         let stale_places = self.stale_places();
-        Snapshot { connections, accounts, overlay, configured: true, stale: false, stale_places }
+        Snapshot {
+            connections,
+            accounts,
+            overlay,
+            configured: true,
+            stale: false,
+            stale_places,
+            stamp: Stamp::default(),
+        }
     }
 
     fn stale_places(&self) -> BTreeMap<Arc<str>, BTreeSet<Arc<str>>> {
