@@ -9,7 +9,7 @@ use crate::delivery::{Encoded, Item, RecordInfo};
 use crate::encode::{Places, Repeat};
 use crate::enrich::Snapshot;
 
-/// What a list has room for beyond a quarter of its length.
+/// Gives back the spare room of a list, if it is more than a quarter of what is used.
 fn give_back_spare<T>(list: &mut Vec<T>) {
     if list.capacity() > list.len() + list.len() / 4 {
         list.shrink_to_fit();

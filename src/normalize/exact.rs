@@ -21,6 +21,8 @@ struct Message {
     /// Where in `first` the bytes stand by which it is told from the others, and these.
     mark: (usize, Mark),
     others: Vec<&'static str>,
+    /// The last value is a list of them, with spaces between.
+    ends_in_list: bool,
 }
 
 /// So much is compared in one step.
@@ -34,11 +36,12 @@ impl Exact {
             let mut pieces = pieces(row.message).into_iter();
             (format!("{start}{}", pieces.next().unwrap_or_default()), pieces.collect(), row)
         };
-        let all: Vec<(String, Vec<&str>, &Row)> = rows.iter().filter(is_one_message).map(cut).collect();
+        let all: Vec<(String, Vec<&'static str>, &'static Row)> = rows.iter().filter(is_one_message).map(cut).collect();
         let firsts: Vec<String> = all.iter().map(|(first, ..)| first.clone()).collect();
-        let message = |(first, others, row): (String, _, _)| {
+        let message = |(first, others, row): (String, Vec<&'static str>, &'static Row)| {
             let mark = rarest_mark(&first, &firsts)?;
-            Some((Message { first, mark, others }, row))
+            let ends_in_list = row.message.ends_with(LIST);
+            Some((Message { first, mark, others, ends_in_list }, row))
         };
         Exact(all.into_iter().filter_map(message).collect())
     }
@@ -56,8 +59,8 @@ impl Message {
             return false;
         }
         let Some(mut rest) = text.strip_prefix(&*self.first) else { return false };
-        for piece in &self.others {
-            let value = value_bytes(rest);
+        for (left, piece) in (0..self.others.len()).rev().zip(&self.others) {
+            let value = value_bytes(rest, self.ends_in_list && left == 0);
             match rest.get(value..).and_then(|rest| rest.strip_prefix(piece)) {
                 Some(behind) if value > 0 => rest = behind,
                 _ => return false,
@@ -78,9 +81,10 @@ fn rarest_mark(text: &str, all: &[String]) -> Option<(usize, Mark)> {
     marks.min_by_key(|(at, mark)| all.iter().filter(|other| mark_at(other, *at) == Some(mark)).count())
 }
 
-/// The length of the value at the start of a text: numbers and addresses, or several with spaces between.
-fn value_bytes(text: &str) -> usize {
-    let is_of_value = |byte: u8| byte.is_ascii_hexdigit() || matches!(byte, b'.' | b':' | b'x' | b' ');
+/// The length of the value at the start of a text: a number or an address, or a list of several with spaces between.
+fn value_bytes(text: &str, is_list: bool) -> usize {
+    let is_of_value =
+        |byte: u8| byte.is_ascii_hexdigit() || matches!(byte, b'.' | b':' | b'x') || (byte == b' ' && is_list);
     let run = text.bytes().take_while(|byte| is_of_value(*byte)).count();
     text.get(..run).map_or(0, |run| run.trim_ascii_end().len())
 }

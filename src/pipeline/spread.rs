@@ -2,7 +2,7 @@
 //! through the core by itself, and what becomes of them is joined in order.
 //!
 //! The runs are more than the threads that make them, and who is done with one takes another: a helper's core has other
-//! things to do too, a file's writes above all, and nobody waits for it longer than a run takes.
+//! things to do too, a file's writes above all, and nobody waits for it longer than a run takes that it has begun.
 //!
 //! Nothing of it shows outside: a piece has the same records and items in the same order as if one core had made it.
 //! Helpers are as many as the runtime has threads beside one, for all readers together, and a reader asks for those
@@ -21,10 +21,14 @@ use crate::enrich::Snapshot;
 use crate::memory::{Slot, Slots};
 use crate::source::{Record, ShardId};
 
-/// Runs that one piece is cut into at most. One of a helper's may make twice the bytes that are expected of it, so this
-/// bounds a piece.
+/// Runs that one piece is cut into at most.
 const MAX_RUNS: usize = 8;
-const MOST_OF_A_RUN: usize = 2;
+
+/// Who helps with one piece. Each makes at most what the reader does, so this bounds a piece.
+const MAX_HELPERS: usize = 3;
+
+/// A helper's run ends at so many times the bytes that are expected of it: what comes after it has to be made anew.
+const TIMES_EXPECTED: usize = 2;
 
 /// A run is worth a thread from so many bytes of records on: compressed, so some hundred events. Waking a thread costs
 /// what some ten do.
@@ -135,7 +139,8 @@ impl Work {
             return self.run(records.iter().copied(), resume, scratch);
         };
         let shared = Arc::new(Shared {
-            work: Work { full_bytes: self.full_bytes * MOST_OF_A_RUN / MAX_RUNS, ..self.clone() },
+            run_bytes: self.full_bytes * TIMES_EXPECTED / runs.len(),
+            work: self.clone(),
             records: records[..last.end].iter().map(|record| (*record).clone()).collect(),
             left: Mutex::new(1..runs.len()),
             runs,
@@ -150,6 +155,8 @@ impl Work {
         }
         let mut made = Vec::new();
         for job in jobs {
+            // Who has not begun has nothing to do any more.
+            job.abort();
             // A helper's runs that panicked are made anew by the reader, as the first ones of pieces to come, and then
             // the reader says so.
             made.extend(job.await.unwrap_or_default());
@@ -170,6 +177,8 @@ impl Work {
 /// helpers from the last one on; they meet somewhere.
 struct Shared {
     work: Work,
+    /// Where a helper's run ends.
+    run_bytes: usize,
     records: Vec<Record>,
     runs: Vec<Range<usize>>,
     /// Those that nobody has begun.
@@ -186,12 +195,16 @@ impl Shared {
     fn hand_over(self: &Arc<Self>, mut helper: Helper) -> JoinHandle<Vec<(usize, Made)>> {
         let shared = Arc::clone(self);
         tokio::task::spawn_blocking(move || {
-            let mut made = Vec::new();
-            while let Some(run) = shared.take(Range::next_back) {
-                let records = &shared.records[run.clone()];
-                made.push((run.start, shared.work.run(records, Resume::default(), &mut helper.slot.scratch)));
+            let work = Work { full_bytes: shared.run_bytes, ..shared.work.clone() };
+            let (mut all, mut bytes) = (Vec::new(), 0);
+            while bytes < shared.work.full_bytes
+                && let Some(run) = shared.take(Range::next_back)
+            {
+                let made = work.run(&shared.records[run.clone()], Resume::default(), &mut helper.slot.scratch);
+                bytes += made.out.bytes();
+                all.push((run.start, made));
             }
-            made
+            all
         })
     }
 }
@@ -207,16 +220,20 @@ fn cut(records: &[&Record], worth: usize, helpers: &Arc<Helpers>) -> (Vec<Range<
     };
     let count = records.iter().take_while(fit).count();
     let bytes: usize = records[..count].iter().map(|record| record.data.len()).sum();
-    let share = bytes.div_ceil((bytes / RUN_BYTES).clamp(1, MAX_RUNS));
+    let wanted = (bytes / RUN_BYTES).min(MAX_RUNS);
+    if wanted < 2 {
+        return Default::default();
+    }
+    let share = bytes.div_ceil(wanted);
     let (mut runs, mut start, mut filled) = (Vec::new(), 0, 0);
     for (end, record) in (1..=count).zip(records) {
         filled += record.data.len();
-        if filled >= share || end == count {
+        if (filled >= share && runs.len() + 1 < wanted) || end == count {
             runs.push(start..end);
             (start, filled) = (end, 0);
         }
     }
-    let hands: Vec<Helper> = (1..runs.len()).map_while(|_| helpers.ask()).collect();
+    let hands: Vec<Helper> = (1..runs.len()).take(MAX_HELPERS).map_while(|_| helpers.ask()).collect();
     if hands.is_empty() { Default::default() } else { (runs, hands) }
 }
 

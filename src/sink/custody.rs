@@ -9,7 +9,7 @@ use crate::delivery::{Epoch, LaneBatch, LaneId, LaneKey};
 
 /// See the module.
 pub(super) struct Custody {
-    context: Context,
+    pub(super) context: Context,
     lanes: HashMap<LaneId, LaneKey>,
     pub(super) held: Held,
     rejects: RejectQueue,
@@ -31,11 +31,6 @@ impl Custody {
             has_refused: false,
             outbox: VecDeque::new(),
         }
-    }
-
-    /// The sink's name.
-    pub(super) fn name(&self) -> &str {
-        &self.context.name
     }
 
     pub(super) fn open(&mut self, lane: LaneId, key: &LaneKey) {

@@ -49,8 +49,13 @@ pub struct Places {
     bytes: usize,
 }
 
-/// What is kept of them at most, in bytes: some hundred places, more with many tags.
+/// What is kept of them at most, in bytes: some hundred places.
 const MAX_PLACES_BYTES: usize = 256 * 1024;
+
+/// What a place takes, in bytes. A table of them is half full at least.
+fn footprint(written: &[u8]) -> usize {
+    written.len() + 2 * size_of::<(u64, (Place, Box<[u8]>))>()
+}
 
 impl Places {
     fn hash(&self, vpn: Option<&Vpn<'_>>) -> u64 {
@@ -66,15 +71,17 @@ impl Places {
     }
 
     fn keep(&mut self, hash: u64, place: &Place, bytes: &[u8]) {
-        if bytes.len() > MAX_PLACES_BYTES {
+        let size = footprint(bytes);
+        if size > MAX_PLACES_BYTES || place.has_escapes() {
             return;
         }
-        if self.bytes + bytes.len() > MAX_PLACES_BYTES {
-            (self.kept, self.bytes) = (HashMap::new(), 0);
+        if self.bytes + size > MAX_PLACES_BYTES {
+            self.kept.clear();
+            self.bytes = 0;
         }
-        self.bytes += bytes.len();
+        self.bytes += size;
         if let Some((_, former)) = self.kept.insert(hash, (place.clone(), bytes.into())) {
-            self.bytes -= former.len();
+            self.bytes -= footprint(&former);
         }
     }
 }
@@ -144,6 +151,11 @@ impl Place {
             && self.outside_ip == outside_ip(vpn)
             && self.account_id.is(written, cloud.account_id.as_deref())
             && self.region.is(written, cloud.region.as_deref())
+    }
+
+    /// Whether it never [is](Self::is) an event's.
+    fn has_escapes(&self) -> bool {
+        [&self.connection_id, &self.account_id, &self.region].iter().any(|text| matches!(text, Text::Escaped))
     }
 }
 

@@ -137,7 +137,7 @@ impl Sender {
             let Some(first) = late.iter().map(|(_, sent)| *sent).min() else { continue };
             let (endpoint, requests) = (self.channels[index].endpoint, late.len());
             let address = Arc::clone(&self.endpoints[endpoint].address);
-            tracing::warn!(sink = self.custody.name(), endpoint = %address, requests, ?patience, "events were not acknowledged in time; they are sent again with the same ids");
+            tracing::warn!(sink = %self.custody.context.name, endpoint = %address, requests, ?patience, "events were not acknowledged in time; they are sent again with the same ids");
             self.again.extend(late.into_iter().map(|(shipment, _)| shipment));
             if self.endpoints[endpoint].acknowledged_at.is_none_or(|time| time < first) {
                 let text = format!("Splunk at {address}: {} (for {patience:?})", advice(Class::Unacknowledged));
@@ -293,7 +293,7 @@ impl Sender {
         let again = channel.taken(number, shipment, Instant::now());
         if !again.is_empty() {
             let (address, requests) = (&self.endpoints[endpoint].address, again.len());
-            tracing::warn!(sink = self.custody.name(), endpoint = %address, requests, "Splunk counts its acknowledgements anew (a restart, or a load balancer without sticky sessions); what it had not acknowledged is sent again with the same ids");
+            tracing::warn!(sink = %self.custody.context.name, endpoint = %address, requests, "Splunk counts its acknowledgements anew (a restart, or a load balancer without sticky sessions); what it had not acknowledged is sent again with the same ids");
             self.again.extend(again);
         }
     }
@@ -363,7 +363,7 @@ impl Sender {
             self.is_down = true;
             self.custody.say(FromSink::Down(reason));
         } else {
-            tracing::warn!(sink = self.custody.name(), reason, "an endpoint is down; the others take its part");
+            tracing::warn!(sink = %self.custody.context.name, reason, "an endpoint is down; the others take its part");
         }
     }
 
