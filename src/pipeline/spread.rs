@@ -1,15 +1,12 @@
 //! One piece on several cores: what is buffered is cut into runs of records that follow one another, each run goes
 //! through the core by itself, and what becomes of them is joined in order.
 //!
-//! The runs are more than the threads that make them, and who is done with one takes another: a helper's core has other
-//! things to do too, a file's writes above all, and nobody waits for it longer than a run takes that it has begun.
-//!
 //! Nothing of it shows outside: a piece has the same records and items in the same order as if one core had made it.
 //! Helpers are as many as the runtime has threads beside one, for all readers together, and a reader asks for those
 //! that are idle at the moment only. A runtime of one thread, such as the simulation's, has none.
 
 use std::ops::Range;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -21,14 +18,8 @@ use crate::enrich::Snapshot;
 use crate::memory::{Slot, Slots};
 use crate::source::{Record, ShardId};
 
-/// Runs that one piece is cut into at most.
-const MAX_RUNS: usize = 8;
-
-/// Who helps with one piece. Each makes at most what the reader does, so this bounds a piece.
-const MAX_HELPERS: usize = 3;
-
-/// A helper's run ends at so many times the bytes that are expected of it: what comes after it has to be made anew.
-const TIMES_EXPECTED: usize = 2;
+/// Runs that one piece is cut into at most. Each may make a piece's bytes, so this bounds a piece.
+const MAX_RUNS: usize = 4;
 
 /// A run is worth a thread from so many bytes of records on: compressed, so some hundred events. Waking a thread costs
 /// what some ten do.
@@ -92,14 +83,8 @@ pub(super) struct Made {
 impl Work {
     /// One record after another.
     fn run<'r>(&self, records: impl IntoIterator<Item = &'r Record>, resume: Resume, scratch: &mut Scratch) -> Made {
-        let mut made = Made { out: self.core.output(&self.sinks), records: 0, resume };
-        self.go_on(&mut made, records, scratch);
-        made
-    }
-
-    /// And those that follow, until it is full.
-    fn go_on<'r>(&self, made: &mut Made, records: impl IntoIterator<Item = &'r Record>, scratch: &mut Scratch) {
         let from = From { shard: &self.shard, region: self.region.as_deref() };
+        let mut made = Made { out: self.core.output(&self.sinks), records: 0, resume };
         for record in records {
             if made.out.bytes() >= self.full_bytes {
                 break;
@@ -120,6 +105,7 @@ impl Work {
                 }
             }
         }
+        made
     }
 
     /// The same, with those helpers who are idle. `worth` is how many bytes of records make a full piece, if that is
@@ -135,82 +121,34 @@ impl Work {
         // A record that has been begun is in this reader's own buffers.
         let worth = worth.filter(|_| resume == Resume::default());
         let (runs, hands) = worth.map_or_else(Default::default, |worth| cut(records, worth, helpers));
-        let (Some(first), Some(last)) = (runs.first().cloned(), runs.last()) else {
+        let Some((own, others)) = runs.split_first() else {
             return self.run(records.iter().copied(), resume, scratch);
         };
-        let shared = Arc::new(Shared {
-            run_bytes: self.full_bytes * TIMES_EXPECTED / runs.len(),
-            work: self.clone(),
-            records: records[..last.end].iter().map(|record| (*record).clone()).collect(),
-            left: Mutex::new(1..runs.len()),
-            runs,
-        });
-        let jobs: Vec<_> = hands.into_iter().map(|hand| shared.hand_over(hand)).collect();
-        // The first one is always the reader's: a piece has something in it, whatever becomes of the others.
-        let mut all = self.run(&shared.records[first], resume, scratch);
-        while let Some(run) = shared.take(Range::next) {
-            if all.records == run.start {
-                self.go_on(&mut all, &shared.records[run.clone()], scratch);
-            }
-        }
-        let mut made = Vec::new();
-        for job in jobs {
-            // Who has not begun has nothing to do any more.
-            job.abort();
-            // A helper's runs that panicked are made anew by the reader, as the first ones of pieces to come, and then
-            // the reader says so.
-            made.extend(job.await.unwrap_or_default());
-        }
-        made.sort_unstable_by_key(|(start, _)| *start);
-        for (start, made) in made {
-            // What comes after an end that is too early is made anew.
-            if all.records == start {
+        let jobs: Vec<_> =
+            others.iter().zip(hands).map(|(run, hand)| self.hand_over(&records[run.clone()], hand)).collect();
+        let mut all = self.run(records[own.clone()].iter().copied(), resume, scratch);
+        for (run, job) in others.iter().zip(jobs) {
+            let made = job.await;
+            // What comes after an end that is too early is made anew; so is a run that panicked, by the reader itself,
+            // which then says so.
+            if all.records == run.start
+                && let Ok(made) = made
+            {
                 self.core.append(&mut all.out, made.out);
                 (all.records, all.resume) = (all.records + made.records, made.resume);
             }
         }
         all
     }
-}
 
-/// A piece that is being made by several. The reader takes its runs from the first one on, which are one output, and the
-/// helpers from the last one on; they meet somewhere.
-struct Shared {
-    work: Work,
-    /// Where a helper's run ends.
-    run_bytes: usize,
-    records: Vec<Record>,
-    runs: Vec<Range<usize>>,
-    /// Those that nobody has begun.
-    left: Mutex<Range<usize>>,
-}
-
-impl Shared {
-    fn take(&self, which: impl FnOnce(&mut Range<usize>) -> Option<usize>) -> Option<&Range<usize>> {
-        let index = which(&mut self.left.lock().unwrap_or_else(PoisonError::into_inner))?;
-        self.runs.get(index)
-    }
-
-    /// What became of a helper's runs; each with its start.
-    fn hand_over(self: &Arc<Self>, mut helper: Helper) -> JoinHandle<Vec<(usize, Made)>> {
-        let shared = Arc::clone(self);
-        tokio::task::spawn_blocking(move || {
-            let work = Work { full_bytes: shared.run_bytes, ..shared.work.clone() };
-            let (mut all, mut bytes) = (Vec::new(), 0);
-            while bytes < shared.work.full_bytes
-                && let Some(run) = shared.take(Range::next_back)
-            {
-                let made = work.run(&shared.records[run.clone()], Resume::default(), &mut helper.slot.scratch);
-                bytes += made.out.bytes();
-                all.push((run.start, made));
-            }
-            all
-        })
+    fn hand_over(&self, run: &[&Record], mut helper: Helper) -> JoinHandle<Made> {
+        let (work, run): (Work, Vec<Record>) = (self.clone(), run.iter().map(|record| (*record).clone()).collect());
+        tokio::task::spawn_blocking(move || work.run(&run, Resume::default(), &mut helper.slot.scratch))
     }
 }
 
-/// Cuts as many records as make a piece into runs of about equal bytes, for the reader and these helpers. None: the
-/// reader works alone.
+/// Cuts as many records as make a piece into runs of about equal bytes, the first of them for the reader itself and one
+/// for each helper. None: the reader works alone.
 fn cut(records: &[&Record], worth: usize, helpers: &Arc<Helpers>) -> (Vec<Range<usize>>, Vec<Helper>) {
     let mut bytes = 0;
     let fit = |record: &&&Record| {
@@ -220,21 +158,24 @@ fn cut(records: &[&Record], worth: usize, helpers: &Arc<Helpers>) -> (Vec<Range<
     };
     let count = records.iter().take_while(fit).count();
     let bytes: usize = records[..count].iter().map(|record| record.data.len()).sum();
-    let wanted = (bytes / RUN_BYTES).min(MAX_RUNS);
-    if wanted < 2 {
+    let wanted = (bytes / RUN_BYTES).min(MAX_RUNS).min(count);
+    let hands: Vec<Helper> = (1..wanted).map_while(|_| helpers.ask()).collect();
+    if hands.is_empty() {
         return Default::default();
     }
-    let share = bytes.div_ceil(wanted);
-    let (mut runs, mut start, mut filled) = (Vec::new(), 0, 0);
-    for (end, record) in (1..=count).zip(records) {
-        filled += record.data.len();
-        if (filled >= share && runs.len() + 1 < wanted) || end == count {
+    let share = bytes.div_ceil(hands.len() + 1);
+    let (mut runs, mut start, mut end, mut filled) = (Vec::new(), 0, 0, 0);
+    for record in &records[..count] {
+        (end, filled) = (end + 1, filled + record.data.len());
+        if filled >= share * (runs.len() + 1) {
             runs.push(start..end);
-            (start, filled) = (end, 0);
+            start = end;
         }
     }
-    let hands: Vec<Helper> = (1..runs.len()).take(MAX_HELPERS).map_while(|_| helpers.ask()).collect();
-    if hands.is_empty() { Default::default() } else { (runs, hands) }
+    if start < end {
+        runs.push(start..end);
+    }
+    (runs, hands)
 }
 
 #[cfg(test)]
