@@ -63,24 +63,29 @@ impl S3 {
         name
     }
 
-    /// Writes an object: the gateway answers before there is a volume to write to.
+    /// Writes an object with a body: the gateway answers before there is a volume to write to, also where there will
+    /// never be one, and an empty object needs none.
     fn answers(&self) -> Result<(), String> {
         let client = self.client();
         let write = async {
             // Made again where the last question got no further: that is no error.
             let made = client.create_bucket().bucket("is-it-up").send().await;
-            let written = client.put_object().bucket("is-it-up").key("yes").send().await;
+            let written = client.put_object().bucket("is-it-up").key("yes").body(b"yes".to_vec().into()).send().await;
             written.map(drop).map_err(|error| format!("{error:?} {made:?}"))
         };
         block_on(write)
     }
 }
 
-/// All its ports and sockets are free ones and in the folder, nothing is on by default.
+/// All its ports and sockets are free ones and in the folder; what is on by default and not wanted is off.
+///
+/// Not `weed mini`: that writes nothing where less than 1 % of a disk is free, which may be gigabytes.
 fn command(folder: &std::path::Path, port: u16) -> Vec<std::ffi::OsString> {
     let folder = folder.display();
     let mut settings = vec![
         format!("-dir={folder}"),
+        "-filer".into(),
+        "-s3".into(),
         format!("-s3.config={folder}/s3.json"),
         format!("-s3.port={port}"),
         format!("-s3.localSocket={folder}/s3.sock"),
@@ -88,16 +93,18 @@ fn command(folder: &std::path::Path, port: u16) -> Vec<std::ffi::OsString> {
         "-ip=127.0.0.1".into(),
         "-ip.bind=127.0.0.1".into(),
         "-master.telemetry=false".into(),
-        "-admin.ui=false".into(),
-        "-webdav=false".into(),
+        // By themselves these depend on the disk. A volume is a file that grows; each bucket has some.
+        "-master.volumeSizeLimitMB=128".into(),
+        "-volume.max=10000".into(),
+        "-volume.minFreeSpace=64MiB".into(),
         "-s3.port.iceberg=0".into(),
         "-s3.port.lance=0".into(),
         // As AWS does: a put into a bucket that is not there is an error.
         "-s3.autoCreateBucket=false".into(),
     ];
-    let ports = ["master", "volume", "filer", "admin"].map(|name| format!("-{name}.port={}", free_port()));
-    let grpc = ["master", "volume", "filer", "admin", "s3"].map(|name| format!("-{name}.port.grpc={}", free_port()));
+    let ports = ["master", "volume", "filer"].map(|name| format!("-{name}.port={}", free_port()));
+    let grpc = ["master", "volume", "filer", "s3"].map(|name| format!("-{name}.port.grpc={}", free_port()));
     settings.extend(ports.into_iter().chain(grpc));
-    let program = [installed("python/bin/weed").into_os_string(), "mini".into()];
+    let program = [installed("python/bin/weed").into_os_string(), "server".into()];
     program.into_iter().chain(settings.into_iter().map(Into::into)).collect()
 }
