@@ -8,7 +8,6 @@
 //! needs no huge buffer.
 
 mod buffer;
-mod join;
 mod rejected;
 mod walk;
 

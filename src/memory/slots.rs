@@ -13,6 +13,7 @@ use crate::delivery::ReaderId;
 /// See the module.
 #[derive(Debug)]
 pub struct Slots {
+    count: usize,
     free: Arc<Semaphore>,
     /// As many as there are free slots; the one that was used last is the last one.
     idle: Mutex<Vec<(Option<ReaderId>, Scratch)>>,
@@ -34,7 +35,12 @@ impl Slots {
     /// So many slots, at least one.
     pub fn new(count: usize) -> Arc<Slots> {
         let idle = (0..count.max(1)).map(|_| (None, Scratch::default())).collect();
-        Arc::new(Slots { free: Arc::new(Semaphore::new(count.max(1))), idle: Mutex::new(idle) })
+        Arc::new(Slots { count: count.max(1), free: Arc::new(Semaphore::new(count.max(1))), idle: Mutex::new(idle) })
+    }
+
+    /// How many there are.
+    pub fn count(&self) -> usize {
+        self.count
     }
 
     /// Waits for a slot, in the order of asking. It is not to be held over a wait, but for helpers, who wait for nothing.

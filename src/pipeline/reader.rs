@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::sync::mpsc::{Sender, UnboundedReceiver};
 
 use super::Happened;
-use super::spread::{Helpers, Made, Work};
+use super::spread::{Ahead, Helpers, Made, Work};
 use super::tally::SourceTally;
 use crate::backoff::Backoff;
 use crate::core::{Core, Resume, Scratch};
@@ -26,6 +26,10 @@ const PATIENCE: Duration = Duration::from_secs(2);
 
 /// The longest such time.
 const LONGEST_PATIENCE: Duration = Duration::from_secs(30);
+
+/// What is made ahead is let go of when a grant, or room for its piece, does not come for so long: helpers are for those
+/// whose sinks take what is made. It takes some milliseconds to make again.
+const AHEAD_PATIENCE: Duration = Duration::from_millis(20);
 
 /// How long the room is kept for a reader that then fetches anew.
 const REFETCH: Duration = Duration::from_secs(10);
@@ -115,6 +119,7 @@ struct Input {
     /// The source's reader, while it is open.
     reader: Option<Box<dyn Reader>>,
     buffer: Buffer,
+    ahead: Ahead,
     /// Behind the last whole record.
     from: StartAt,
     /// Before it is opened.
@@ -148,6 +153,7 @@ impl Input {
 
     /// Gives back the memory of what was fetched; it is fetched again.
     fn let_go(&mut self) {
+        self.ahead.let_go();
         let Buffer { records, resume, missing, .. } = &mut self.buffer;
         if *resume != Resume::default() {
             *missing = missing.or(records.front().map(|record| record.position));
@@ -198,6 +204,7 @@ impl ReaderTask {
         let mut input = Input {
             reader: None,
             buffer: Buffer::default(),
+            ahead: Ahead::new(&self.helpers),
             from: self.from,
             pause: self.pause,
             hurry: false,
@@ -223,6 +230,12 @@ impl ReaderTask {
     /// nobody's way: if others need the memory, it lets go of what it has fetched, and of a call that nobody drives
     /// meanwhile.
     async fn next_grant(&self, grants: &mut UnboundedReceiver<Grant>, input: &mut Input) -> Option<Grant> {
+        if !input.ahead.is_empty() {
+            match tokio::time::timeout(AHEAD_PATIENCE, grants.recv()).await {
+                Ok(grant) => return grant,
+                Err(_) => input.ahead.let_go(),
+            }
+        }
         while input.may_hold_memory() {
             tokio::select! {
                 biased;
@@ -253,7 +266,7 @@ impl ReaderTask {
                 self.fetch(input).await?;
             }
             if !input.buffer.has_record_for(grant) {
-                return Ok(self.piece(grant, &mut input.buffer, &mut Scratch::default()).await);
+                return Ok(self.piece(grant, input, &mut Scratch::default()).await);
             }
             let pass = self.room_for(grant, input).await;
             if input.buffer.is_used_up() {
@@ -275,7 +288,7 @@ impl ReaderTask {
 
     async fn make_in_room(&self, grant: &Grant, input: &mut Input, mut pass: Pass) -> ReadResult {
         let mut slot = self.memory.slots.take(self.id).await;
-        let mut result = self.piece(grant, &mut input.buffer, &mut slot.scratch).await;
+        let mut result = self.piece(grant, input, &mut slot.scratch).await;
         slot.is_within_record = input.buffer.is_within_record();
         drop(slot);
         input.patience = PATIENCE;
@@ -300,6 +313,12 @@ impl ReaderTask {
     /// it is let go of: the source has it still.
     async fn room_for(&self, grant: &Grant, input: &mut Input) -> Pass {
         let mut passing = pin!(self.memory.gate.pass(self.id, &grant.sinks, input.buffer.is_within_record()));
+        if !input.ahead.is_empty() {
+            match tokio::time::timeout(AHEAD_PATIENCE, &mut passing).await {
+                Ok(pass) => return pass,
+                Err(_) => input.ahead.let_go(),
+            }
+        }
         tokio::select! {
             biased;
             pass = &mut passing => return pass,
@@ -376,28 +395,28 @@ impl ReaderTask {
     }
 
     /// Processes what is in the buffer, up to a piece's size or the grant's end.
-    async fn piece(&self, grant: &Grant, buffer: &mut Buffer, scratch: &mut Scratch) -> ReadResult {
+    async fn piece(&self, grant: &Grant, input: &mut Input, scratch: &mut Scratch) -> ReadResult {
+        let Input { buffer, ahead, .. } = input;
         let buffered_to = buffer.records.back().map(|record| record.position);
-        let granted = |record: &&Record| grant.until.is_none_or(|until| record.position <= until);
-        let records: Vec<&Record> = buffer.records.iter().take_while(granted).collect();
-        let made = self.work(grant).spread(&records, buffer.resume, buffer.worth, &self.helpers, scratch).await;
-        let Made { mut out, records, resume } = made;
+        let known = (buffer.resume, buffer.worth);
+        let Made { piece, counts, misses, bytes, records, resume } =
+            ahead.next(self.work(grant), &buffer.records, grant.until, known, scratch).await;
         buffer.resume = resume;
         let mut read_bytes = 0;
         for record in buffer.records.drain(..records) {
             self.tally.read_to(&record);
             read_bytes += record.data.len();
         }
-        buffer.learn(read_bytes, out.bytes());
-        self.tally.count(&out.counts);
-        self.inventory.misses.note(std::mem::take(&mut out.misses));
-        let is_beyond = buffer.records.front().is_some_and(|record| !granted(&record));
+        buffer.learn(read_bytes, bytes);
+        self.tally.count(&counts);
+        self.inventory.misses.note(misses);
+        let is_beyond = !buffer.records.is_empty() && !buffer.has_record_for(grant);
         let end = match (buffer.records.is_empty(), buffer.ended) {
             (true, true) => PieceEnd::ShardEnd,
             _ if is_beyond => PieceEnd::Limit,
             _ => PieceEnd::More,
         };
-        ReadResult { reader: self.id, piece: self.core.piece(out), end, buffered_to }
+        ReadResult { reader: self.id, piece, end, buffered_to }
     }
 
     fn work(&self, grant: &Grant) -> Work {
