@@ -9,10 +9,10 @@
 //!   is its own, so a sink that takes nothing can never use up what another needs.
 //!
 //! Nobody waits in a circle. A reader takes in this order: bytes of an answer, rooms (all of them or none), a slot. A
-//! slot is held for no wait but that for a helper, who has one already. What a sink holds it gives back when its destination takes it, or when a lane is
-//! parked or rewound, and never waits for memory to do so. Only a reader in line for rooms, or one that nobody asks to
-//! read, holds bytes of an answer for long: it lets go of them when others need them (they are read again). A reader
-//! that has let go takes its rooms first and then fetches, before all others.
+//! slot is held for no wait but that for a helper, who has one already. What a sink holds it gives back when its
+//! destination takes it, or when a lane is parked or rewound, and never waits for memory to do so. Only a reader in
+//! line for rooms, or one that nobody asks to read, holds bytes of an answer for long: it lets go of them when others
+//! need them (they are read again). A reader that has let go takes its rooms first and then fetches, before all others.
 
 mod fetch;
 mod gate;

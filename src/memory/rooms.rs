@@ -9,8 +9,8 @@
 //!   all these sinks is lent, to one reader at a time, until that record's end, and to the next when that is paid back.
 //! - A sink's **first** reader (see [`Rooms::set_first`]) may go beyond the sink's room: it brings what the sink needs
 //!   before it can settle anything else.
-//! - A piece may turn out larger than what was asked for, by its last record: the room is in debt, and nobody gets any before the
-//!   debt is paid.
+//! - A piece may turn out larger than what was asked for, by its last record: the room is in debt, and nobody gets any
+//!   before the debt is paid.
 
 use std::collections::{BTreeMap, VecDeque};
 

@@ -1,10 +1,10 @@
 //! One reader's records on several cores: while the reader makes one piece, helpers make those that come after it.
 //!
-//! What is buffered is cut into runs of records that follow one another, each worth a piece. Whoever is free makes the
-//! next run that nobody has begun, the reader too; what becomes of them leaves in their order, one run a piece.
+//! What is buffered is cut into runs of records that follow one another, each worth a piece at most. Whoever is free makes
+//! the next run that nobody has begun, the reader too; what becomes of them leaves in their order, one run a piece.
 //! Nothing of it shows outside: each sink gets of each record what it would get of one core.
 //!
-//! Helpers are as many as the runtime has threads beside one, for all readers together. A reader that has helpers is
+//! Helpers are as many as the runtime has threads beside one, and slots beside one, for all readers together. A reader that has helpers is
 //! ahead of its pieces by [`RUNS_AHEAD`] runs for each of them at most. A runtime of one thread, such as the
 //! simulation's, has none.
 
@@ -33,6 +33,10 @@ const RUNS_AHEAD: usize = 3;
 /// A run that is not full is worth a thread from so many bytes of records on: compressed, so some hundred events. Waking
 /// a thread costs what some ten do.
 const RUN_BYTES: usize = 16 * 1024;
+
+/// A run is no larger, also where filters leave so little that more records would make a piece: all cores are to have
+/// some of what is buffered. Some thousand events; a full piece of JSON is about half of it.
+const MOST_RUN_BYTES: usize = 256 * 1024;
 
 /// A larger record is made in its turn only, in room with the sinks: a run that is made ahead is mostly below twice a
 /// piece, and one record cannot make much more of it unless it unpacks to a hundred times its size (then 4 MiB and an
@@ -68,7 +72,7 @@ impl Helpers {
 }
 
 /// What a piece's records go through.
-#[cfg_attr(test, derive(Clone))]
+#[derive(Clone)]
 pub(super) struct Work {
     pub core: Arc<Core>,
     pub shard: ShardId,
@@ -244,8 +248,8 @@ impl Ahead {
         if beyond || self.work.as_ref().is_some_and(|other| !work.is_as(other)) {
             self.let_go();
         }
-        // A run begins where a record does.
         let work = Arc::new(work);
+        // A run begins where a record does.
         if self.before == 0
             && resume == Resume::default()
             && let Some(worth) = worth
@@ -292,6 +296,7 @@ impl Ahead {
         if self.permits.is_empty() && self.helpers.idle.available_permits() == 0 {
             return;
         }
+        let worth = worth.min(MOST_RUN_BYTES);
         let mut at: usize = self.runs.iter().map(|run| run.records).sum();
         let mut cut = Vec::new();
         while self.runs.len() + cut.len() <= MAX_HELPERS * RUNS_AHEAD {
@@ -326,6 +331,7 @@ impl Ahead {
             self.jobs.waiting().push_back(Job { work: Arc::clone(work), records, made: sender });
         }
         self.work = Some(Arc::clone(work));
+        // One that waits alone is the reader's, who comes for it at once.
         while self.jobs.helping.load(Ordering::Relaxed) < self.permits.len() && self.jobs.waiting().len() > 1 {
             self.jobs.helping.fetch_add(1, Ordering::Relaxed);
             let (helping, slots) = (Helping(Arc::clone(&self.jobs)), Arc::clone(&self.helpers.slots));

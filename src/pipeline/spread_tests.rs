@@ -157,10 +157,11 @@ fn helpers_without_slots(count: usize) -> (Arc<Helpers>, crate::memory::Slot) {
 #[tokio::test]
 async fn runs_follow_one_another_and_are_as_many_as_the_helpers_need() {
     let sizes = [10_000, 1, 30_000, 5_000, 5_000, 40_000, 9, 20_000, 30_000, 30_000, 30_000, 100_000, 200_000, 90_000];
-    let records: VecDeque<Record> = (1..)
-        .zip(sizes)
-        .map(|(at, size): (u64, usize)| Record::new(at.into(), None, Bytes::from(vec![0; size])))
-        .collect();
+    let of_sizes = |sizes: &[usize]| -> VecDeque<Record> {
+        let record = |(at, size): (u64, &usize)| Record::new(at.into(), None, Bytes::from(vec![0; *size]));
+        (1..).zip(sizes).map(record).collect()
+    };
+    let records = of_sizes(&sizes);
     let check = |until: u64, worth: usize, helpers: usize, expect: &[usize], permits: usize| {
         let (helpers, _taken) = helpers_without_slots(helpers);
         let mut ahead = Ahead::new(&helpers);
@@ -187,6 +188,12 @@ async fn runs_follow_one_another_and_are_as_many_as_the_helpers_need() {
     check(5, 45_000, 3, &[], 0);
     // Not the large record, nor what comes after it.
     check(14, 90_000, 3, &[6, 5, 1], 2);
+
+    // Filters leave nothing of them, and still there is some for each.
+    let (helpers, _taken) = helpers_without_slots(1);
+    let mut ahead = Ahead::new(&helpers);
+    ahead.fill(&Arc::new(work(1)), &of_sizes(&[100_000; 7]), |_| true, usize::MAX);
+    assert_eq!(ahead.runs.iter().map(|run| run.records).collect::<Vec<_>>(), [3, 3, 1]);
 }
 
 /// And those of a helper that panicked. In the last case most runs end within a record.
