@@ -95,7 +95,7 @@ BENCH_FLAGS ?=
 bench: need-cargo need-c ## A table of what the core costs, in multiples of bare inflate, which a slow machine does not change
 	$(IN_ROOT) $(CARGO) bench --locked $(CORE_FEATURES) --bench allocations --bench ratios -- $(BENCH_FLAGS)
 
-bench-check: need-cargo need-c ## The same in a few rounds; fails if a ratio is 1.5 times its goal. No time fails it
+bench-check: need-cargo need-c ## The same in a few rounds; fails if the core costs 1.5 times its goals. No time fails it
 	$(IN_ROOT) $(CARGO) bench --locked $(CORE_FEATURES) --bench ratios -- --check
 
 bench-steps: need-cargo need-c ## Each step of the core by Criterion, to compare a change with what was before it

@@ -1,5 +1,6 @@
-//! The table of `make bench`: what each step costs as a multiple of bare inflate of the same bytes, with the allocator
-//! that is shipped. `allocations` counts what is allocated, which needs an allocator of its own.
+//! The table of `make bench`: what each step costs as a multiple of bare inflate of the same bytes, and of a quick path
+//! by `serde_json` (`steps/typed.rs`), with the allocator that is shipped. `allocations` counts what is allocated, which
+//! needs an allocator of its own.
 //!
 //! Rounds run all steps in turn, so that a machine that is slow for a while is slow for all of them, and what is
 //! measured is the time on the CPU; the table shows sums.
@@ -17,7 +18,7 @@ use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use corpus::Corpus;
-use steps::Step;
+use steps::{INFLATE, Step, TYPED};
 
 /// How long one corpus is measured, and at least how many rounds.
 #[derive(Clone, Copy)]
@@ -26,9 +27,20 @@ struct Effort {
     rounds: usize,
 }
 
-/// The core as a multiple of bare inflate, by corpus. In CI it may be 1.5 times as much.
-const GOALS: [(&str, f64); 2] = [("small", 1.9), ("mid", 4.0)];
-/// How far a number may be from its goal before [`main`] fails with `--check`.
+/// What the core may cost on a corpus, as multiples of the yardsticks.
+struct Goal {
+    corpus: &'static str,
+    inflate: f64,
+    /// What `inflate` comes to where a typed path took 2.2 times as long as bare inflate on small records and 5.7 to 7
+    /// times on mid ones: there the goals were set. Processors differ in what inflate costs beside all other code, and
+    /// those that others use too differ from one minute to the next; typed path and core are slowed alike.
+    typed: f64,
+}
+
+const GOALS: [Goal; 2] =
+    [Goal { corpus: "small", inflate: 1.9, typed: 1.9 / 2.2 }, Goal { corpus: "mid", inflate: 4.0, typed: 4.0 / 6.35 }];
+
+/// How far from its goal the core may be, by both yardsticks, before [`main`] fails with `--check`.
 const TOLERANCE: f64 = 1.5;
 
 #[cfg(feature = "mimalloc")]
@@ -46,8 +58,8 @@ fn main() -> ExitCode {
     let wanted = |flag: &str, name: &str| value_of(flag).is_none_or(|value| value == name);
     let (corpora, inventories) = corpus::all();
     println!(
-        "{:<8}{:>9}{:>9}  {:<14}{:>8}{:>12}{:>12}",
-        "corpus", "records", "events", "step", "MB/s", "events/s", "× inflate"
+        "{:<8}{:>9}{:>9}  {:<14}{:>8}{:>12}{:>12}{:>10}",
+        "corpus", "records", "events", "step", "MB/s", "events/s", "× inflate", "× typed"
     );
     let mut missed = Vec::new();
     for corpus in corpora.iter().filter(|corpus| wanted("--corpus", corpus.name)) {
@@ -55,18 +67,24 @@ fn main() -> ExitCode {
             continue;
         }
         steps::with_steps(corpus, &inventories, |steps| {
-            steps.retain(|step| wanted("--step", step.name) && (!is_check || ["inflate", "core"].contains(&step.name)));
+            steps.retain(|step| wanted("--step", step.name) && (!is_check || CHECKED.contains(&step.name)));
             let attempts = if is_check { ATTEMPTS } else { 1 };
             missed.extend((0..attempts).map_while(|_| report(corpus, steps, effort)).nth(attempts - 1));
         });
     }
-    println!("MB/s of inflated JSON; × inflate: time as a multiple of bare decompression of the same records");
+    println!(
+        "MB/s of inflated JSON; × inflate: time as a multiple of bare decompression of the same records; × typed: of a \
+         quick path by serde_json"
+    );
     missed.iter().for_each(|missed| println!("far from its goal: {missed}"));
     if is_check && !missed.is_empty() { ExitCode::FAILURE } else { ExitCode::SUCCESS }
 }
 
-fn goal_of(corpus: &Corpus) -> Option<f64> {
-    GOALS.iter().find(|(name, _)| *name == corpus.name).map(|(_, goal)| *goal)
+/// The yardsticks, and what is measured by them.
+const CHECKED: [&str; 3] = [INFLATE, TYPED, "core"];
+
+fn goal_of(corpus: &Corpus) -> Option<&'static Goal> {
+    GOALS.iter().find(|goal| goal.corpus == corpus.name)
 }
 
 /// What follows a flag.
@@ -80,19 +98,27 @@ fn report(corpus: &Corpus, steps: &mut [Step<'_>], effort: Effort) -> Option<Str
     // Fills caches and lets reused buffers grow.
     steps.iter_mut().for_each(|step| (step.run)());
     let rounds = rounds(steps, effort);
-    for (index, step) in steps.iter().enumerate() {
-        let sum = |index: usize| rounds.iter().map(|round| round[index]).sum::<f64>();
-        let (seconds, ratio) = (sum(index) / rounds.len() as f64, sum(index) / sum(0));
+    let sums: Vec<f64> = (0..steps.len()).map(|index| rounds.iter().map(|round| round[index]).sum()).collect();
+    // A yardstick that does not run, by `--step`, gives no ratio.
+    let yardstick = |name: &str| steps.iter().position(|step| step.name == name).map_or(f64::NAN, |index| sums[index]);
+    for (step, sum) in steps.iter().zip(&sums) {
+        let (by_inflate, by_typed) = (sum / yardstick(INFLATE), sum / yardstick(TYPED));
+        let seconds = sum / rounds.len() as f64;
         let (megabytes, events) = (corpus.json_bytes as f64 / 1e6 / seconds, corpus.events as f64 / seconds);
         println!(
-            "{:<8}{:>9}{:>9}  {:<14}{megabytes:>8.0}{events:>12.0}{ratio:>12.2}",
+            "{:<8}{:>9}{:>9}  {:<14}{megabytes:>8.0}{events:>12.0}{by_inflate:>12.2}{by_typed:>10.2}",
             corpus.name,
             corpus.records.len(),
             corpus.events,
             step.name,
         );
-        if let Some(goal) = goal_of(corpus).filter(|goal| step.name == "core" && ratio > goal * TOLERANCE) {
-            missed = Some(format!("`{}` takes {ratio:.2} × inflate; the goal is {goal}", corpus.name));
+        let is_far = |goal: &&Goal| by_inflate > goal.inflate * TOLERANCE && by_typed > goal.typed * TOLERANCE;
+        if let Some(Goal { inflate, typed, .. }) = goal_of(corpus).filter(|goal| step.name == "core" && is_far(goal)) {
+            missed = Some(format!(
+                "`{}` takes {by_inflate:.2} × inflate and {by_typed:.2} × the typed path; the goals are {inflate} and \
+                 {typed:.2}",
+                corpus.name
+            ));
         }
     }
     missed

@@ -3,6 +3,8 @@
 //! `normalize` and `encode` start from what the step before them made, so the steps add up to about the
 //! core; `decode` begins with the record, so it contains `inflate`.
 
+mod typed;
+
 use std::hint::black_box;
 
 use tunnelog::config::types::{Condition, FormatName};
@@ -27,6 +29,11 @@ use crate::corpus::{Corpus, Inventories, MAX_RECORD_BYTES};
 /// Work crosses tasks in pieces of at least this size (DESIGN 2).
 const PIECE_BYTES: usize = 64 * 1024;
 
+/// The steps that others are compared with.
+pub(crate) const INFLATE: &str = "inflate";
+/// See `typed`.
+pub(crate) const TYPED: &str = "typed serde";
+
 /// One step; every call runs it over the whole corpus.
 pub(crate) struct Step<'c> {
     pub name: &'static str,
@@ -37,7 +44,7 @@ fn step<'c>(name: &'static str, run: impl FnMut() + 'c) -> Step<'c> {
     Step { name, run: Box::new(run) }
 }
 
-/// Prepares the steps on a corpus and hands them to `measure`; `inflate` comes first. The last ones are the core's
+/// Prepares the steps on a corpus and hands them to `measure`; the yardsticks, `inflate` and `typed serde`, come first. The last ones are the core's
 /// under other circumstances: an inventory without the connections, one of 50,000, a second sink of the same format,
 /// and one whose filter lets nothing pass.
 pub(crate) fn with_steps(corpus: &Corpus, inventories: &Inventories, measure: impl FnOnce(&mut Vec<Step<'_>>)) {
@@ -64,10 +71,12 @@ pub(crate) fn with_steps(corpus: &Corpus, inventories: &Inventories, measure: im
     };
     let nothing = Condition { min_severity: Some(Severity::Critical), kind: vec![Kind::Alert], ..Condition::default() };
     let (one, two, filtered) = (sinks(&[None]), sinks(&[None, None]), sinks(&[None, Some(nothing)]));
+    let (mut typed_inflater, mut typed_out) = Default::default();
     let mut scratches: [Scratch; 5] = Default::default();
     let [first, second, third, fourth, fifth] = &mut scratches;
     measure(&mut vec![
-        step("inflate", || inflate_all(corpus, &mut inflater)),
+        step(INFLATE, || inflate_all(corpus, &mut inflater)),
+        step(TYPED, || typed::typed_all(corpus, &mut typed_inflater, hit, &mut typed_out)),
         step("decode", || decode_all(corpus, &mut decoder, &mut lines)),
         step("normalize", || normalize_all(corpus.records[0].arrival, &scanned, &mut ids, &mut text)),
         step("encode", || encode_all(&events, &format, &mut out)),
