@@ -430,3 +430,7 @@ impl ReaderTask {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "reader_tests.rs"]
+mod tests;

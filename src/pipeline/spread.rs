@@ -4,9 +4,9 @@
 //! the next run that nobody has begun, the reader too; what becomes of them leaves in their order, one run a piece.
 //! Nothing of it shows outside: each sink gets of each record what it would get of one core.
 //!
-//! Helpers are as many as the runtime has threads beside one, and slots beside one, for all readers together. A reader that has helpers is
-//! ahead of its pieces by [`RUNS_AHEAD`] runs for each of them at most. A runtime of one thread, such as the
-//! simulation's, has none.
+//! Helpers are as many as the runtime has threads beside one, and slots beside one, for all readers together. A reader
+//! that has helpers is ahead of its pieces by [`RUNS_AHEAD`] runs for each of them at most. A runtime of one thread, such
+//! as the simulation's, has none.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -62,12 +62,18 @@ impl Helpers {
         Helpers::new(threads.min(slots.count()).saturating_sub(1), slots)
     }
 
-    fn new(count: usize, slots: &Arc<Slots>) -> Arc<Helpers> {
+    pub(super) fn new(count: usize, slots: &Arc<Slots>) -> Arc<Helpers> {
         Arc::new(Helpers { idle: Arc::new(Semaphore::new(count)), slots: Arc::clone(slots) })
     }
 
     fn ask(&self) -> Option<OwnedSemaphorePermit> {
         Arc::clone(&self.idle).try_acquire_owned().ok()
+    }
+
+    /// How many help nobody.
+    #[cfg(test)]
+    pub(super) fn idle(&self) -> usize {
+        self.idle.available_permits()
     }
 }
 
