@@ -3,10 +3,12 @@
 //! `status` is a snapshot, not an edge; edges come from the table's rows alone.
 
 use std::borrow::Cow;
+use std::net::IpAddr;
 use std::str::FromStr;
 
 use ipnet::{IpNet, Ipv4Net};
 
+use super::exact::Found;
 use super::line::{Line, Scalar};
 use super::words::{after, ip, token_after};
 use crate::event::{Action, AsNumbers, Bgp, Direction, Dotted, Notification, Problem, SessionState, as_number};
@@ -20,13 +22,23 @@ pub(crate) fn session_state(status: &Scalar<'_>) -> Option<SessionState> {
     }
 }
 
-/// Fills in what a session's message says, given what it is about.
+/// Fills in what a session's message says, given what was found of it.
 #[expect(clippy::ptr_arg, reason = "a piece of a borrowed message is borrowed")]
-pub(crate) fn session<'a>(bgp: &mut Bgp<'a>, details: &Cow<'a, str>, action: Action, problems: &mut Vec<Problem<'a>>) {
+pub(super) fn session<'a>(
+    bgp: &mut Bgp<'a>,
+    details: &Cow<'a, str>,
+    found: &Found<'_>,
+    problems: &mut Vec<Problem<'a>>,
+) {
     let mut read = Reader { details, problems };
-    bgp.neighbor = read.value("bgp.neighbor", token_after(details, "neighbor"), ip);
-    match action {
+    let usual = found.neighbor.and_then(Dotted::parse).map(IpAddr::V4);
+    bgp.neighbor = usual.or_else(|| read.value("bgp.neighbor", token_after(details, "neighbor"), ip));
+    match found.row.action {
         Action::Established | Action::Down | Action::StateChanged => {
+            if let Some(states) = found.states {
+                [bgp.from_state, bgp.to_state] = states.map(|state| Some(Cow::Borrowed(state)));
+                return;
+            }
             let states = after(details, "changed from").unwrap_or_default();
             bgp.from_state = token_after(details, "changed from").map(|state| read.state(state));
             bgp.to_state = token_after(states, "to").map(|state| read.state(state));

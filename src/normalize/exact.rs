@@ -4,15 +4,32 @@
 //! found word by word (`pattern`), which is the meaning; a test compares the two.
 
 use super::table::Row;
+use super::words::{after, token_after};
 
 /// What stands for a value in the documented messages.
 const VALUES: &[&str] = &["IP", "N", "xxx", "xxxx", "{retry_count}"];
 /// The one message that ends in a list of them.
 const LIST: &str = "N N N";
 
-/// A table's messages, in its order.
+/// A table's messages.
 #[derive(Debug)]
-pub(super) struct Exact(Vec<(Message, &'static Row)>);
+pub(super) struct Exact(Vec<Message>);
+
+/// What a message that is written exactly as documented says beside its row; the words would say the same.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Found<'t> {
+    pub(super) row: &'static Row,
+    /// The value behind `neighbor`.
+    pub(super) neighbor: Option<&'t str>,
+    /// A session's states before and after.
+    pub(super) states: Option<[&'static str; 2]>,
+}
+
+impl From<&'static Row> for Found<'_> {
+    fn from(row: &'static Row) -> Self {
+        Found { row, neighbor: None, states: None }
+    }
+}
 
 /// A message's pieces, a value between each and the next.
 #[derive(Debug)]
@@ -23,6 +40,10 @@ struct Message {
     others: Vec<&'static str>,
     /// The last value is a list of them, with spaces between.
     ends_in_list: bool,
+    /// Which of the values is the peer's address.
+    neighbor: Option<usize>,
+    states: Option<[&'static str; 2]>,
+    row: &'static Row,
 }
 
 /// So much is compared in one step.
@@ -32,41 +53,53 @@ impl Exact {
     /// The messages of these rows, `start` in front of each.
     pub(super) fn of(start: &str, rows: &'static [Row]) -> Exact {
         let is_one_message = |row: &&Row| !row.message.contains(", any other");
-        let cut = |row: &'static Row| {
-            let mut pieces = pieces(row.message).into_iter();
-            (format!("{start}{}", pieces.next().unwrap_or_default()), pieces.collect(), row)
-        };
-        let all: Vec<(String, Vec<&'static str>, &'static Row)> = rows.iter().filter(is_one_message).map(cut).collect();
-        let firsts: Vec<String> = all.iter().map(|(first, ..)| first.clone()).collect();
-        let message = |(first, others, row): (String, Vec<&'static str>, &'static Row)| {
-            let mark = rarest_mark(&first, &firsts)?;
-            let ends_in_list = row.message.ends_with(LIST);
-            Some((Message { first, mark, others, ends_in_list }, row))
-        };
-        Exact(all.into_iter().filter_map(message).collect())
+        let mut rows: Vec<&'static Row> = rows.iter().filter(is_one_message).collect();
+        // Routine comes most often.
+        rows.sort_by_key(|row| row.severity);
+        let first = |row: &&'static Row| format!("{start}{}", pieces(row.message).first().unwrap_or(&""));
+        let firsts: Vec<String> = rows.iter().map(first).collect();
+        Exact(rows.into_iter().zip(&firsts).filter_map(|(row, first)| Message::of(row, first, &firsts)).collect())
     }
 
-    /// The row of a message that is written exactly so.
-    pub(super) fn row(&self, text: &str) -> Option<&'static Row> {
-        self.0.iter().find(|(message, _)| message.is(text)).map(|(_, row)| *row)
+    /// What a message says that is written exactly so.
+    pub(super) fn find<'t>(&self, text: &'t str) -> Option<Found<'t>> {
+        self.0.iter().find_map(|message| message.find(text))
     }
 }
 
 impl Message {
-    fn is(&self, text: &str) -> bool {
+    /// The message of a row, which begins with `first`; `firsts` are those of all.
+    fn of(row: &'static Row, first: &str, firsts: &[String]) -> Option<Message> {
+        let all = pieces(row.message);
+        let states = after(row.message, "changed from").unwrap_or_default();
+        Some(Message {
+            first: first.to_owned(),
+            mark: rarest_mark(first, firsts)?,
+            neighbor: all.iter().position(|piece| piece.ends_with("neighbor ")),
+            states: token_after(row.message, "changed from").zip(token_after(states, "to")).map(Into::into),
+            others: all.into_iter().skip(1).collect(),
+            ends_in_list: row.message.ends_with(LIST),
+            row,
+        })
+    }
+
+    fn find<'t>(&self, text: &'t str) -> Option<Found<'t>> {
         let (at, mark) = &self.mark;
         if mark_at(text, *at) != Some(mark) {
-            return false;
+            return None;
         }
-        let Some(mut rest) = text.strip_prefix(&*self.first) else { return false };
-        for (left, piece) in (0..self.others.len()).rev().zip(&self.others) {
-            let value = value_bytes(rest, self.ends_in_list && left == 0);
-            match rest.get(value..).and_then(|rest| rest.strip_prefix(piece)) {
-                Some(behind) if value > 0 => rest = behind,
-                _ => return false,
+        let mut rest = text.strip_prefix(&*self.first)?;
+        let mut neighbor = None;
+        for (number, piece) in self.others.iter().enumerate() {
+            let is_list = self.ends_in_list && number + 1 == self.others.len();
+            let (value, behind) =
+                rest.split_at_checked(value_bytes(rest, is_list)).filter(|(value, _)| !value.is_empty())?;
+            rest = behind.strip_prefix(piece)?;
+            if self.neighbor == Some(number) {
+                neighbor = Some(value);
             }
         }
-        rest.is_empty()
+        rest.is_empty().then_some(Found { row: self.row, neighbor, states: self.states })
     }
 }
 
@@ -130,7 +163,7 @@ mod tests {
         let (mut found, mut all) = (0, 0);
         for (exact, row) in SESSION.iter().map(|row| (&session, row)).chain(IKE.iter().map(|row| (&ike, row))) {
             let text = pieces(row.message).join("169.254.10.1");
-            let is = exact.row(&text).map(|row| row.message);
+            let is = exact.find(&text).map(|found| found.row.message);
             assert!(is.is_none_or(|message| message == row.message), "{text}");
             (found, all) = (found + usize::from(is.is_some()), all + 1);
         }

@@ -27,6 +27,7 @@ use crate::decode::{LogEvent, LogStream};
 use crate::event::{
     Action, Bgp, Cloud, Event, EventId, Kind, Log, Millis, Problem, SCHEMA, SessionState, Severity, Tunnel, Vpn,
 };
+use exact::Found;
 use line::Line;
 use stream::{LogType, StreamIdentity};
 use table::Row;
@@ -171,9 +172,9 @@ fn meaning<'a>(
         Form::Session => {
             *session_state = bgp::session_state(&line.status);
             let Some(details) = details else { return snapshot_row(Kind::BgpSession, *session_state) };
-            let row = table::session_row(details).unwrap_or(&table::SESSION_OTHER);
-            bgp::session(bgp.insert(Bgp::default()), details, row.action, problems);
-            row
+            let found = table::find_session(details).unwrap_or(Found::from(&table::SESSION_OTHER));
+            bgp::session(bgp.insert(Bgp::default()), details, &found, problems);
+            found.row
         }
         Form::Bfd => {
             *session_state = bgp::session_state(&line.status);

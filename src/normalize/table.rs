@@ -11,7 +11,7 @@
 use std::fmt::Write as _;
 use std::sync::LazyLock;
 
-use super::exact::Exact;
+use super::exact::{Exact, Found};
 use super::pattern::{Pattern, Words};
 use crate::event::{Action, Kind, Severity, Transition};
 
@@ -234,8 +234,8 @@ impl Prepared {
 }
 
 /// The session row of a message, `AWS-side peer` in front of it or not.
-pub(crate) fn session_row(details: &str) -> Option<&'static Row> {
-    SESSION_PREPARED.exact.row(details).or_else(|| session_row_by_words(details))
+pub(super) fn find_session(details: &str) -> Option<Found<'_>> {
+    SESSION_PREPARED.exact.find(details).or_else(|| session_row_by_words(details).map(Found::from))
 }
 
 fn session_row_by_words(details: &str) -> Option<&'static Row> {
@@ -245,7 +245,7 @@ fn session_row_by_words(details: &str) -> Option<&'static Row> {
 
 /// The tunnel activity row of a message.
 pub(crate) fn ike_row(details: &str) -> Option<&'static Row> {
-    IKE_PREPARED.exact.row(details).or_else(|| ike_row_by_words(details))
+    IKE_PREPARED.exact.find(details).map(|found| found.row).or_else(|| ike_row_by_words(details))
 }
 
 fn ike_row_by_words(details: &str) -> Option<&'static Row> {
@@ -283,10 +283,17 @@ pub fn markdown() -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::borrow::Cow;
     use std::collections::BTreeSet;
 
+    use super::super::bgp;
     use super::*;
     use crate::config::kinds_of;
+    use crate::event::Bgp;
+
+    fn session_row(details: &str) -> Option<&'static Row> {
+        find_session(details).map(|found| found.row)
+    }
 
     #[test]
     fn every_documented_message_finds_its_own_row() {
@@ -303,8 +310,7 @@ mod tests {
     }
 
     /// Messages of every row with values of every kind, also such as are words of other rows, cut and run on.
-    #[test]
-    fn a_message_written_exactly_finds_the_row_that_its_words_find() {
+    fn messages() -> Vec<String> {
         let values = ["169.254.10.1", "6", "6.1", "1", "2.phase", "fd00::6:1", "0xdead", "412", "a", "", "x", "-"];
         let message = |row: &Row, value: &str| {
             let words = row.message.split_inclusive([' ', '=', ')', '-', ',']);
@@ -315,7 +321,7 @@ mod tests {
             };
             words.map(put).collect::<String>()
         };
-        let (mut found, mut texts) = (0, Vec::new());
+        let mut texts = Vec::new();
         for row in SESSION.iter().chain(IKE) {
             for value in values {
                 let text = message(row, value);
@@ -327,14 +333,37 @@ mod tests {
             }
             texts.push(row.message.chars().take(row.message.len() / 2).collect());
         }
+        texts
+    }
+
+    #[test]
+    fn a_message_written_exactly_finds_the_row_that_its_words_find() {
+        let (mut found, texts) = (0, messages());
         for text in &texts {
             let row = |row: Option<&'static Row>| row.map(|row| row.message);
             assert_eq!(row(session_row(text)), row(session_row_by_words(text)), "{text}");
             assert_eq!(row(ike_row(text)), row(ike_row_by_words(text)), "{text}");
-            let exact = SESSION_PREPARED.exact.row(text).or_else(|| IKE_PREPARED.exact.row(text));
+            let exact = SESSION_PREPARED.exact.find(text).or_else(|| IKE_PREPARED.exact.find(text));
             found += usize::from(exact.is_some());
         }
         assert!(found > texts.len() / 10, "{found} of {}", texts.len());
+    }
+
+    #[test]
+    fn a_session_written_exactly_says_what_its_words_say() {
+        let read = |text: &String, found: &Found<'_>| {
+            let (mut bgp, mut problems) = (Bgp::default(), Vec::new());
+            bgp::session(&mut bgp, &Cow::Borrowed(text.as_str()), found, &mut problems);
+            format!("{bgp:?} {problems:?}")
+        };
+        let (mut neighbors, mut states) = (0, 0);
+        for text in &messages() {
+            let Some(found) = find_session(text) else { continue };
+            assert_eq!(read(text, &found), read(text, &Found::from(found.row)), "{text}");
+            neighbors += usize::from(found.neighbor.is_some());
+            states += usize::from(found.states.is_some());
+        }
+        assert!(neighbors > 200 && states > 50, "{neighbors}, {states}");
     }
 
     #[test]
