@@ -4,6 +4,7 @@
 
 use async_trait::async_trait;
 use tokio::sync::mpsc::{Receiver, UnboundedSender, channel, unbounded_channel};
+use tokio::task::JoinSet;
 use tokio::time::sleep;
 
 use super::*;
@@ -41,11 +42,13 @@ struct World {
     helpers: Arc<Helpers>,
     /// The one that helpers would need.
     _slot: Slot,
+    _tasks: JoinSet<()>,
     records: Vec<Position>,
 }
 
 impl World {
     /// A reader at work. There is room for one piece at a time.
+    #[expect(clippy::disallowed_methods, reason = "grants come in a channel without a bound, as the engine makes it")]
     fn new() -> World {
         let fleet = Fleet::new(&Simulate { seed: 5, connections: 100, hours: 4, ..Simulate::default() }).unwrap();
         let records = fleet.records().map(|record| Record::new(record.position, Some(record.arrival), record.data));
@@ -74,8 +77,9 @@ impl World {
             tally: Arc::new(SourceTally::new(&"main".into(), Arc::new([]), Arc::default())),
         };
         let ((grants, granted), (happened, events)) = (unbounded_channel(), channel(1));
-        tokio::spawn(task.run(granted, happened));
-        World { grants, events, helpers, _slot: slot, records: positions }
+        let mut tasks = JoinSet::new();
+        tasks.spawn(task.run(granted, happened));
+        World { grants, events, helpers, _slot: slot, _tasks: tasks, records: positions }
     }
 
     fn grant(&self) {
