@@ -60,7 +60,7 @@ fn connections(path: &str) -> Result<Connections, Box<dyn Error>> {
 fn enrich(event: &mut Value, connections: &Connections) {
     let Value::Object(event) = event else { return };
     let Some(Value::Object(vpn)) = event.get_mut("vpn") else { return };
-    let Some(id) = vpn.get("connection_id").and_then(Value::as_str) else { return };
+    let Some(id) = vpn.get("connection_id").and_then(Value::to_str_lossy) else { return };
     if let Some(known) = connections.get(id.as_ref()) {
         vpn.extend(known.clone());
     }
