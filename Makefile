@@ -92,7 +92,7 @@ CORE_FEATURES := --no-default-features --features libdeflate,mimalloc
 # `make bench BENCH_FLAGS=--quick`: a few rounds only.
 BENCH_FLAGS ?=
 
-bench: need-cargo need-c ## A table of what the core costs, in multiples of bare inflate, which a slow machine does not change
+bench: need-cargo need-c ## A table of what the core costs, in multiples of bare inflate and of a quick path by serde_json
 	$(IN_ROOT) $(CARGO) bench --locked $(CORE_FEATURES) --bench allocations --bench ratios -- $(BENCH_FLAGS)
 
 bench-check: need-cargo need-c ## The same in a few rounds; fails if the core costs 1.5 times its goals. No time fails it

@@ -44,9 +44,9 @@ fn step<'c>(name: &'static str, run: impl FnMut() + 'c) -> Step<'c> {
     Step { name, run: Box::new(run) }
 }
 
-/// Prepares the steps on a corpus and hands them to `measure`; the yardsticks, `inflate` and `typed serde`, come first. The last ones are the core's
-/// under other circumstances: an inventory without the connections, one of 50,000, a second sink of the same format,
-/// and one whose filter lets nothing pass.
+/// Prepares the steps on a corpus and hands them to `measure`. The last ones are the core's under other circumstances: an
+/// inventory without the connections, one of 50,000, a second sink of the same format, and one whose filter lets nothing
+/// pass.
 pub(crate) fn with_steps(corpus: &Corpus, inventories: &Inventories, measure: impl FnOnce(&mut Vec<Step<'_>>)) {
     let Inventories { hit, miss, large } = inventories;
     let plain: Vec<Vec<u8>> = corpus.records.iter().map(|record| plain(&record.data)).collect();

@@ -233,7 +233,7 @@ impl Prepared {
     }
 }
 
-/// The session row of a message, `AWS-side peer` in front of it or not.
+/// The row of a session's message, `AWS-side peer` in front of it or not, and what else was found with it.
 pub(super) fn find_session(details: &str) -> Option<Found<'_>> {
     SESSION_PREPARED.exact.find(details).or_else(|| session_row_by_words(details).map(Found::from))
 }

@@ -1,5 +1,5 @@
-//! A reader that has helpers make pieces before their grants come: under paused time, with helpers that never come, so that
-//! whose the helpers are is all that shows of it.
+//! A reader that has helpers make pieces before their grants come: under paused time, with helpers that never come, so
+//! that whose the helpers are is all that shows of it.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests may panic")]
 
 use async_trait::async_trait;

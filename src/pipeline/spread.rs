@@ -1,8 +1,8 @@
 //! One reader's records on several cores: while the reader makes one piece, helpers make those that come after it.
 //!
-//! What is buffered is cut into runs of records that follow one another, each worth a piece at most. Whoever is free makes
-//! the next run that nobody has begun, the reader too; what becomes of them leaves in their order, one run a piece.
-//! Nothing of it shows outside: each sink gets of each record what it would get of one core.
+//! What is buffered is cut into runs of records that follow one another, each worth a piece at most. Whoever is free
+//! makes the next run that nobody has begun, the reader too; what becomes of them leaves in their order, one run a
+//! piece. Nothing of it shows outside: each sink gets of each record what it would get of one core.
 //!
 //! Helpers are as many as the runtime has threads beside one, and slots beside one, for all readers together. A reader
 //! that has helpers is ahead of its pieces by [`RUNS_AHEAD`] runs for each of them at most. A runtime of one thread, such
